@@ -261,6 +261,16 @@ class Settings:
         "lines of a batch segment job's input that name attributes", 10, aws=10
     )
     quota_batch_input_records: int | None = _create_quota("lines of a batch job's input files", aws=50_000_000)
+    quota_full_import_gb: int | None = _create_quota("GiB of the files of an import in mode FULL", aws=100)
+    quota_incremental_import_gb: int | None = _create_quota("GiB of the files of an import in mode INCREMENTAL", aws=1)
+    import_min_interactions: int = _create_setting(
+        "minimum number of rows, without duplicates, of an import of interactions (AWS: 1000)", 1000
+    )
+    quota_metric_attribution_sources: int | None = _create_quota(
+        "sources that a metric attribution tells apart; events of further ones count as SOURCE_LIMIT_EXCEEDED",
+        100,
+        aws=100,
+    )
 
     rate_limit_control: str | None = _create_rate("the control plane", aws="not published")
     rate_limit_runtime: str | None = _create_rate("the runtime", aws="2500/second, 500/second of a campaign")

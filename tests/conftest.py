@@ -19,6 +19,7 @@ import pytest
 import redis
 from botocore.config import Config
 
+from services.cli.client import connect
 from services.cli.data import demo_catalogue
 from services.cli.local.embedded_redis import find_binary
 
@@ -123,6 +124,11 @@ class System:
     @property
     def events(self) -> Any:
         return self.client("personalize-events")
+
+    @property
+    def foretaste(self) -> Any:
+        """A client of foretaste's own operations."""
+        return connect(self.environment).foretaste
 
     def log(self, name: str) -> str:
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")

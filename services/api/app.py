@@ -16,6 +16,7 @@ from services.api.context import ApiContext
 from services.api.custom import (
     get_solution_metrics,
     list_metric_attribution_metrics,
+    list_metric_attribution_values,
     list_trials,
     recipes,
     recommenders,
@@ -73,6 +74,7 @@ RESOURCE_OPERATIONS: Mapping[
 
 #: The operations of foretaste's own service.
 OWN_OPERATIONS: Mapping[str, Callable[[ApiContext, app.Call], Mapping[str, object]]] = {
+    "ListMetricAttributionValues": list_metric_attribution_values.list_metric_attribution_values,
     "ListTrials": list_trials.list_trials,
 }
 

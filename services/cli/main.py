@@ -8,6 +8,7 @@ import sys
 import click
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
+from services.cli.commands.attribution import attribution
 from services.cli.commands.backup import backup
 from services.cli.commands.demo import demo
 from services.cli.commands.doctor import doctor
@@ -27,7 +28,7 @@ def cli() -> None:
     """A recommender service on your own machine that speaks the Amazon Personalize API."""
 
 
-for command in (up, demo, status, doctor, backup, import_data, train, hpo, recommend):
+for command in (up, demo, status, doctor, backup, import_data, train, hpo, recommend, attribution):
     cli.add_command(command)
 
 

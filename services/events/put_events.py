@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from services.events import events_without_items, targets
+from services.events import attribution, events_without_items, targets
 from services.events.properties import convert_properties, convert_value, parse_properties
 from shared.aws.errors import InvalidInput
 from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
@@ -44,7 +44,12 @@ def put_events(store: Store, reading: ResourceReader, call: Call) -> None:
         for place, event in enumerate(request["eventList"], start=1)
     ]
     shown = _with_impressions(interactions, store, target.arn)
-    store.append_interactions(target.arn, shown, invocation=f"PutEvents/{call.invocation}")
+    store.append_interactions(
+        target.arn,
+        shown,
+        invocation=f"PutEvents/{call.invocation}",
+        attributed=attribution.select_attributed(store, target.group, interactions),
+    )
     sent = zip(interactions, request["eventList"], strict=True)
     events_without_items.report_events(target.tracker, [event for kept, event in sent if kept.item_id is None])
 

@@ -21,6 +21,7 @@ class DatasetTarget:
     """A dataset to write to. ``tracker`` is the ARN of the event tracker; empty if the call did not name one."""
 
     arn: str
+    group: str
     schema: DatasetSchema
     tracker: str = ""
 
@@ -67,7 +68,9 @@ def _find_tracked(store: Store, tracking_id: str, noun: str) -> Record | None:
 
 def _build_target(dataset: Record, reading: ResourceReader) -> DatasetTarget:
     schema = reading.find_record(dataset.body["schemaArn"], "schema")
-    return DatasetTarget(dataset.arn, _parse_schema(schema.body["schema"], schema.body.get("domain")))
+    return DatasetTarget(
+        dataset.arn, dataset.body["datasetGroupArn"], _parse_schema(schema.body["schema"], schema.body.get("domain"))
+    )
 
 
 @lru_cache(maxsize=64)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.runtime.loader import ModelLoader, StillLoading
+from services.runtime.recommendation_counter import RecommendationCounter
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import Query
@@ -15,6 +15,7 @@ from shared.resources import ResourceReader
 from shared.serving import pipeline
 from shared.serving.filters import FilterCache
 from shared.serving.model_cache import LoadedModel, ModelCache, NotDeployable
+from shared.serving.recommendation_ids import create_recommendation_id
 from shared.serving.user_history import read_history
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
@@ -34,6 +35,7 @@ class RuntimeContext:
     models: ModelCache
     loader: ModelLoader
     filters: FilterCache
+    counter: RecommendationCounter = field(default_factory=RecommendationCounter)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def build_query(endpoint: Endpoint, request: Mapping[str, Any], context: Runtime
     )
 
 
-def create_recommendation_id() -> str:
-    """Return a new id of 40 characters, as long as AWS's may be."""
-    return f"RID-{uuid.uuid4()}"
+def register_answer(context: RuntimeContext, endpoint: Endpoint, query: Query, *, empty: bool) -> str:
+    """Return the id of a new recommendation, and count it unless its list is empty."""
+    if not empty:
+        context.counter.count_answer(endpoint.model.group, endpoint.record.arn, query.now)
+    return create_recommendation_id(endpoint.record.arn)

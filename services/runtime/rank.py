@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.runtime.endpoint import RuntimeContext, build_query, create_recommendation_id, resolve_endpoint
+from services.runtime.endpoint import RuntimeContext, build_query, register_answer, resolve_endpoint
 from services.runtime.metadata import MOST_ITEMS_WITH_METADATA, resolve_metadata
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
@@ -27,4 +27,7 @@ def get_personalized_ranking(context: RuntimeContext, call: Call) -> Mapping[str
         raise InvalidInput(f"inputList has {count} items; at most {most} are ranked with metadata.")
     query = build_query(endpoint, request, context)
     ranking = rank_items(endpoint.model, query, CandidateSelection(context.filters, endpoint.model, request), given)
-    return {"personalizedRanking": metadata.with_metadata(ranking), "recommendationId": create_recommendation_id()}
+    return {
+        "personalizedRanking": metadata.with_metadata(ranking),
+        "recommendationId": register_answer(context, endpoint, query, empty=not ranking),
+    }

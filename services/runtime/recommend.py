@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.runtime.endpoint import RuntimeContext, build_query, create_recommendation_id, resolve_endpoint
+from services.runtime.endpoint import RuntimeContext, build_query, register_answer, resolve_endpoint
 from services.runtime.metadata import MOST_ITEMS_WITH_METADATA, resolve_metadata
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
@@ -26,7 +26,7 @@ def get_recommendations(context: RuntimeContext, call: Call) -> Mapping[str, Any
     wanted = parse_num_results(request, MOST_ITEMS_WITH_METADATA if metadata else MOST_RESULTS)
     query = build_query(endpoint, request, context)
     items = recommend_items(endpoint.model, query, CandidateSelection(context.filters, endpoint.model, request), wanted)
-    answer_id = create_recommendation_id()
+    answer_id = register_answer(context, endpoint, query, empty=not items)
     if endpoint.recipe.training.uses_impressions and items:
         listed = "|".join(row["itemId"] for row in items[:MOST_SHOWN])
         context.store.save_impression(endpoint.model.interactions, answer_id, listed)

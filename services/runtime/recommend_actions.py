@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.runtime.endpoint import RuntimeContext, build_query, create_recommendation_id, resolve_endpoint
+from services.runtime.endpoint import RuntimeContext, build_query, register_answer, resolve_endpoint
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
 from shared.serving.candidate_mask import CandidateSelection
@@ -25,4 +25,4 @@ def get_action_recommendations(context: RuntimeContext, call: Call) -> Mapping[s
     actions = recommend_actions(
         endpoint.model, query, CandidateSelection(context.filters, endpoint.model, request), wanted
     )
-    return {"actionList": actions, "recommendationId": create_recommendation_id()}
+    return {"actionList": actions, "recommendationId": register_answer(context, endpoint, query, empty=not actions)}

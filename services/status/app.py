@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.status import (
+    attribution,
     compaction,
     deletions,
     facts,
@@ -55,6 +56,7 @@ def _start_periodic_tasks() -> None:
     schedule.start_scheduler()
     sync.start_sync()
     compaction.start_compactions()
+    attribution.start_summing()
     memory_guard.start_memory_guard(get_current_process())
 
 

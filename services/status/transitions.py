@@ -140,6 +140,8 @@ def remove_resource(store: Store, artifacts: Artifacts, command: Remove) -> None
                 artifacts.discard_artifact(owned.arn)
                 if RESOURCES[owned.kind].holds_interactions:
                     store.clear_dataset(owned.arn)
+                if RESOURCES[owned.kind].holds_sums:
+                    store.clear_attribution(owned.arn)
                 store.remove(owned)
         except Conflict:
             continue

@@ -154,6 +154,8 @@ class Resource:
     """Clients do not see it: AWS's API has no such type."""
     holds_interactions: bool = False
     """Live events are kept under its ARN."""
+    holds_sums: bool = False
+    """Sums of events are kept under its ARN."""
     view: Callable[[Record, ResourceReader], dict[str, Any]] = get_no_members
     """Returns further members of Describe, read from other records."""
     apply_outcome: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = keep_body

@@ -192,6 +192,22 @@ class SnapshotCache:
                 self._held[kind, dataset_arn] = replace(held, began=began, seconds=took)
                 log.warning("snapshot not refreshed, older data in use", dataset=dataset_arn, reason=str(error))
 
+    def refresh_rows(self, dataset_arn: str) -> bool:
+        """Open the rows of a dataset, or replace them where it has changed. Raises SnapshotUnreadable.
+
+        Return False where the open rows are older than the dataset and it is too early to read it again.
+        """
+        held = self._held.get((Snapshot, dataset_arn))
+        state = self._find_state(Snapshot, dataset_arn)
+        if state is None:
+            self._held.pop((Snapshot, dataset_arn), None)
+        elif held is None or state.name != held.name:
+            if held is not None and time.monotonic() < held.began + PACE * held.seconds:
+                return False
+            with self._making:
+                self._held[Snapshot, dataset_arn] = self._make_open(Snapshot, state)
+        return True
+
     def _find_state(self, kind: type[Snapshot] | type[UserEventIndex], dataset_arn: str) -> DatasetState | None:
         dataset = self._store.get(dataset_arn)
         if dataset is None:

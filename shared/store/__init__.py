@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from shared.aws.errors import ServiceUnavailable
 from shared.state.messages import Message
+from shared.store.attributions import AttributedEvents, Attributions
 from shared.store.live_files import ByGeneration, LiveFiles
 from shared.store.user_removal import UserRemoval
 
@@ -264,8 +265,18 @@ class Interaction:
 class Interactions(Protocol):
     """Live events of a dataset: a stream for training, and each user's newest for serving."""
 
-    def append_interactions(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
-        """Save the events; return how many were new (a repeated invocation or event id is saved once)."""
+    def append_interactions(
+        self,
+        dataset: str,
+        interactions: Sequence[Interaction],
+        *,
+        invocation: str,
+        attributed: AttributedEvents | None = None,
+    ) -> int:
+        """Save the events; return how many were new (a repeated invocation or event id is saved once).
+
+        In the same step the new ones are queued for a metric attribution.
+        """
         ...
 
     def get_recent_interactions(self, dataset: str, user_id: str) -> ByGeneration[list[Interaction]]:
@@ -365,7 +376,7 @@ class Invalidations(Protocol):
         ...
 
 
-class Store(Records, Leases, Interactions, LiveFiles, PutRecords, UserRemoval, Protocol):
+class Store(Records, Leases, Interactions, LiveFiles, PutRecords, UserRemoval, Attributions, Protocol):
     """The whole store."""
 
     def now(self) -> float:

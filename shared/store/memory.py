@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import defaultdict
@@ -24,6 +25,8 @@ from shared.store import (
     Record,
     SeenItems,
 )
+from shared.store.attributions import AttributedEvents
+from shared.store.memory_attributions import MemoryAttributions
 from shared.store.memory_live_files import MemoryLiveFiles
 from shared.store.memory_user_removal import MemoryUserRemoval
 from shared.store.record_codec import get_status_in_progress
@@ -48,7 +51,7 @@ class MemoryInvalidations:
                 self._keys.update(key for key in keys if key.partition(":")[0] in self._families)
 
 
-class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
+class MemoryStore(MemoryLiveFiles, MemoryUserRemoval, MemoryAttributions):
     """A ``shared.store.Store`` behind one lock. ``clock`` stands in for Redis's clock (epoch seconds)."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -75,6 +78,8 @@ class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
         self._arrivals: dict[str, float] = {}
         self._puts: dict[str, float] = {}
+        self._attributions = {}
+        self._entries = itertools.count(1)
         self._subscribers: list[MemoryInvalidations] = []
 
     def ping(self) -> None:
@@ -298,11 +303,22 @@ class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
 
     # Interactions
 
-    def append_interactions(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+    def append_interactions(
+        self,
+        dataset: str,
+        interactions: Sequence[Interaction],
+        *,
+        invocation: str,
+        attributed: AttributedEvents | None = None,
+    ) -> int:
         with self._lock:
             if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
                 return 0
-            new = [one for one in interactions if self._is_new(dataset, one)]
+            places = [place for place, one in enumerate(interactions) if self._is_new(dataset, one)]
+            new = [interactions[place] for place in places]
+            if attributed is not None:
+                queued = (attributed.events[place] for place in places)
+                self._queue_events(attributed.attribution, [one for one in queued if one is not None])
             self._streams[dataset] += [(self._create_position(), one) for one in new]
             if new:
                 self._arrivals[dataset] = self._clock()

@@ -12,6 +12,7 @@ import orjson
 from shared.state.lifecycle import TERMINAL
 from shared.state.messages import BY_WIRE
 from shared.store import Interaction, OutboxEntry, PutRecord, Record, UnreadableRecord, Update
+from shared.store.attributions import AttributedEvent
 from shared.store.live_files import LiveFile
 
 #: Fields of a record that are separate hash fields, because scripts change them without reading the document.
@@ -71,7 +72,7 @@ def _select_known_members(kind: type[Any], document: Mapping[str, Any]) -> dict[
 
 _NAMES: Mapping[type[Any], frozenset[str]] = {
     kind: frozenset(field.name for field in fields_of(kind)) - {"other", *COUNTERS}
-    for kind in (Record, Update, Interaction, LiveFile, PutRecord)
+    for kind in (Record, Update, Interaction, LiveFile, PutRecord, AttributedEvent)
 }
 
 
@@ -110,3 +111,11 @@ def write_put_record(record: PutRecord) -> str:
 
 def read_put_record(text: str | bytes) -> PutRecord:
     return PutRecord(**_select_known_members(PutRecord, orjson.loads(text)))
+
+
+def write_attributed_event(event: AttributedEvent) -> str:
+    return orjson.dumps(event).decode()
+
+
+def read_attributed_event(text: str | bytes) -> AttributedEvent:
+    return AttributedEvent(**_select_known_members(AttributedEvent, orjson.loads(text)))

@@ -32,6 +32,8 @@
     purges:<process>          string: the deletions of users that the process has followed (JSON), expiring
     shown:<dataset>:<id>      string: the items of that recommendation, ids with bars between them, expiring
 
+The keys of metric attributions are in ``redis_attributions.py``.
+
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
 sends again after a lost reply changes nothing twice.
 """
@@ -70,13 +72,14 @@ from shared.store import (
     data_format,
     record_codec,
 )
+from shared.store.attributions import AttributedEvents
 from shared.store.invalidation import RedisInvalidations
 from shared.store.positions import get_arrival
 from shared.store.quarantine import Quarantine
+from shared.store.redis_attributions import PREFIX, RedisAttributions, list_attributed_texts
 from shared.store.redis_live_files import ANY_GENERATION, RedisLiveFiles
 from shared.store.redis_user_removal import RedisUserRemoval
 
-PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
 #: How long writes stay refused (seconds). The guards of disk and memory repeat it; if they die, writes go on.
 FULL_SECONDS = 10
@@ -110,7 +113,7 @@ PATIENT = RetryPolicy(
 PROMPT = RetryPolicy(answer_seconds=0.4, connect_seconds=0.4, retries=1, retry_on=(redis.ConnectionError,))
 
 
-class RedisStore(RedisLiveFiles, RedisUserRemoval):
+class RedisStore(RedisLiveFiles, RedisUserRemoval, RedisAttributions):
     """A ``shared.store.Store`` with one connection pool; safe to share between threads, not across a fork.
 
     Every method raises NewerRedis where a newer release has written the data.
@@ -381,7 +384,14 @@ class RedisStore(RedisLiveFiles, RedisUserRemoval):
 
     # Interactions
 
-    def append_interactions(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+    def append_interactions(
+        self,
+        dataset: str,
+        interactions: Sequence[Interaction],
+        *,
+        invocation: str,
+        attributed: AttributedEvents | None = None,
+    ) -> int:
         arguments = {
             "prefix": PREFIX,
             "dataset": dataset,
@@ -395,8 +405,11 @@ class RedisStore(RedisLiveFiles, RedisUserRemoval):
                 {"user": one.user_id, "text": record_codec.write_interaction(one)}
                 | ({"id": one.event_id} if one.event_id else {})
                 | _build_seen_entry(one)
-                for one in interactions
+                | queued
+                for one, queued in zip(interactions, list_attributed_texts(attributed, len(interactions)), strict=True)
             ],
+            # cjson reads null as a true value: arguments that do not apply are left out.
+            **({"attribution": attributed.attribution} if attributed else {}),
         }
         return int(self._run_script("append", arguments))
 

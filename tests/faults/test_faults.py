@@ -23,7 +23,7 @@ from shared.state.messages import Failed, Finished, TrainSolutionVersion
 from shared.storage.artifacts import Artifacts
 from shared.store.redis import RedisStore
 from tests.conftest import System, gone, processes, start_system, stop_system, until
-from tests.operations.conftest import SMALL, Maker
+from tests.operations.conftest import ROLE, SMALL, Maker
 
 SERVERS = (
     "valkey-server",
@@ -255,6 +255,37 @@ def test_redis_killed_loses_nothing_acknowledged(hasty: System) -> None:
         kill(hasty, "valkey-server")
     for arn in made:
         assert make.settled("dataset_group", "datasetGroup", arn)["status"] == "ACTIVE"
+
+
+def test_events_are_attributed_once_while_the_processes_that_sum_them_are_killed(hasty: System) -> None:
+    make = maker(hasty)
+    group = make.group()
+    dataset = make.dataset(group)
+    _, tracking_id = make.tracker(group)
+    metric = {"metricName": "watched", "eventType": "watch", "expression": "SAMPLECOUNT()"}
+    arn = make.client.create_metric_attribution(
+        name=make.name(), datasetGroupArn=group, metrics=[metric], metricsOutputConfig={"roleArn": ROLE}
+    )["metricAttributionArn"]
+    assert make.settled("metric_attribution", "metricAttribution", arn)["status"] == "ACTIVE"
+    job = make.started_import(dataset, make.csv(rows=1200, start=int(time.time()) - 40_000))
+    for number in range(100):
+        event = {"eventType": "Watch", "itemId": "i1", "sentAt": time.time(), "eventId": str(number // 2)}
+        hasty.events.put_events(trackingId=tracking_id, sessionId="s", eventList=[event] * 2)
+        if number % 20 == 7:
+            kill(hasty, "services.status.app")
+        if number == 50:
+            kill(hasty, "valkey-server")
+    assert make.settled("dataset_import_job", "datasetImportJob", job)["status"] == "ACTIVE"
+
+    def count_samples() -> int:
+        values = hasty.foretaste.list_metric_attribution_values(metricAttributionArn=arn)["values"]
+        return sum(one["sampleCount"] for one in values)
+
+    until(lambda: count_samples() >= 1250, 60, "all events to be summed")
+    _, _, store = inside(hasty)
+    waiting = until(lambda: store.read_waiting_data(arn, 1), 5)
+    assert (waiting.events, dict(waiting.jobs)) == ([], {})
+    assert count_samples() == 1250
 
 
 def test_redis_stopped_for_ten_seconds_is_waited_for(hasty: System) -> None:

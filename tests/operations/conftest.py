@@ -108,19 +108,21 @@ class Maker:
         (self.folder / "s3" / bucket).mkdir(parents=True)
         return bucket
 
-    def csv(self, rows: int = 1200, users: int = 40, items: int = 20, header: str = "") -> str:
+    def csv(
+        self, rows: int = 1200, users: int = 40, items: int = 20, header: str = "", start: int = 1_600_000_000
+    ) -> str:
         """The location of a CSV with interactions: everybody goes round the items in one order."""
         bucket = self.bucket()
         rng = random.Random(7)
         with (self.folder / "s3" / bucket / "interactions.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow((header or "USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE,DEVICE_KIND").split(","))
-            start = [rng.randrange(items) for _ in range(users)]
+            first = [rng.randrange(items) for _ in range(users)]
             for number in range(rows):
                 user, step = number % users, number // users
-                item = (start[user] + step) % items
+                item = (first[user] + step) % items
                 kind = "tv" if item % 2 else ""
-                writer.writerow((f"u{user}", f"i{item}", 1_600_000_000 + step * 600 + user, "watch", kind))
+                writer.writerow((f"u{user}", f"i{item}", start + step * 600 + user, "watch", kind))
         return f"s3://{bucket}/interactions.csv"
 
     def file(self, header: str, rows: Iterable[Sequence[Any]]) -> str:

@@ -29,6 +29,7 @@ CALLS = (
     *("claim_lease", "renew_lease", "release_lease", "get_lease", "acquire_lock", "send_heartbeat"),
     *("list_live_processes", "append_interactions", "get_recent_interactions", "get_seen_items", "get_last_arrival"),
     *("clear_dataset", "save_put_records", "get_last_put"),
+    *("read_waiting_data", "get_sums", "save_sums", "list_totals", "list_recommendation_totals", "clear_attribution"),
 )
 #: Those of which more must hold than the twin checks by itself.
 WATCHED = frozenset({"create", "replace", "claim_lease"})

@@ -15,13 +15,14 @@ import pytest
 from services.api import operations
 from services.events import app as events
 from services.runtime import deployer
-from services.status import reconcile, transitions
+from services.status import attribution, reconcile, transitions
 from shared.jobs import celery_app, runner
 from shared.resources import RESOURCES
 from shared.state import lifecycle
 from shared.state.lifecycle import ACTIVE, CREATE_STOPPING, Happened
 from shared.state.messages import Fact, Remove
 from shared.store import Conflict, Record, Store
+from shared.store.attributions import WaitingData
 from shared.store.memory import MemoryStore
 from shared.store.quarantine import Quarantine
 
@@ -162,6 +163,8 @@ def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
             artifacts.discard_artifact(each.arn)
             if RESOURCES[each.kind].holds_interactions:
                 store.clear_dataset(each.arn)
+            if RESOURCES[each.kind].holds_sums:
+                store.clear_attribution(each.arn)
             store.remove(each)
 
     patch.setattr(transitions, "remove_resource", remove)
@@ -189,6 +192,21 @@ def a_stop_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(transitions, "RESOURCES", resources)
 
 
+def sums_that_are_saved_before_their_events_are_removed(patch: pytest.MonkeyPatch) -> None:
+    """Where the process dies in between, the events are summed again."""
+    real = attribution._Summing._save_sums
+
+    def save(summing: Any, waiting: WaitingData, more: Any, *, entries: Any = (), jobs: Any = None) -> bool:
+        saved = real(summing, waiting, more)
+        return saved and real(summing, replace(waiting, version=waiting.version + 1), {}, entries=entries, jobs=jobs)
+
+    patch.setattr(attribution._Summing, "_save_sums", save)
+
+
+def sums_that_outlive_their_attribution(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryStore, "clear_attribution", lambda _store, _attribution: None)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -207,5 +225,7 @@ PLANTED: Mapping[str, Plant] = {
         an_owner_that_goes_before_what_it_owns,
         a_deletion_that_is_taken_at_its_word,
         a_stop_that_is_forgotten,
+        sums_that_are_saved_before_their_events_are_removed,
+        sums_that_outlive_their_attribution,
     )
 }

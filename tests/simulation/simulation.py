@@ -96,6 +96,8 @@ class Simulation:
             if kind in SHARES:
                 SHARES[kind](self.faults, chance)
         self._at_rest = self._peace = False
+        #: Events in the sums of metric attributions, in the end.
+        self.summed = 0
         self._worked = 0.0
         self._blows = [BLOWS[kind] for kind in self.kinds if kind in BLOWS]
 
@@ -146,6 +148,11 @@ class Simulation:
             *(f"the note {note.id} is in the outbox" for note in twin.outbox()),
             *(f"{len(queue)} messages wait on {name}" for name, queue in broker.queues.items() if queue),
             *(["messages are under way"] if broker.under_way else []),
+            *(
+                f"events wait to be summed for {arn}"
+                for arn in twin.everything()
+                if twin.read_waiting_data(arn, 1).events
+            ),
         ]
 
     # What must hold in the end
@@ -154,6 +161,7 @@ class Simulation:
         for unrest in self._unrest():
             self.world.breaks(f"{self.world.now - EPOCH - TROUBLE:.0f} s after the last fault {unrest}")
         self._check_promises()
+        self._check_sums()
         self._check_records()
         self._check_lists()
 
@@ -169,6 +177,20 @@ class Simulation:
                 self.world.breaks(f"the event {item} is kept {kept[item]} times")
             if asked.kept and not kept[item] and not ledger.removed[dataset]:
                 self.world.breaks(f"the event {item} was acknowledged and is lost")
+
+    def _check_sums(self) -> None:
+        """An event counts once at most for each metric of an attribution; of one that is gone nothing is left."""
+        twin, sent = self.system.server.twin, Counter(dataset for dataset, _ in self.clients.ledger.events.values())
+        for arn in twin._attributions:
+            if twin.get(arn) is None:
+                self.world.breaks(f"{arn} is gone, and has sums")
+                continue
+            [group] = twin.everything()[arn].parents
+            most = sent[f"{group.replace(':dataset-group/', ':dataset/')}/INTERACTIONS"]
+            for key, sum_ in twin.list_totals(arn).items():
+                self.summed += sum_.samples
+                if sum_.samples > most:
+                    self.world.breaks(f"{arn} counts {sum_.samples} events in {key}, and {most} were sent")
 
     def _check_records(self) -> None:
         records = self.system.server.twin.everything()

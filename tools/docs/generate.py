@@ -27,6 +27,7 @@ from shared.state import lifecycle, messages
 from shared.storage.artifacts import Artifacts
 from shared.store.memory import MemoryStore
 from tools.docs import remarks, traced
+from tools.docs.quotas import build_quota_page
 
 FOLDER = Path(__file__).parent.parent.parent / "docs"
 HEAD = "<!-- Written by `python -m tools.docs.generate` from the code. Change the code, not this page. -->\n\n"
@@ -215,6 +216,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "lifecycles.md": build_lifecycle_page,
     "messages.md": build_message_page,
     "operations.md": build_operation_page,
+    "quotas.md": build_quota_page,
     "recipes.md": build_recipe_page,
     "settings.md": build_setting_page,
 }

@@ -21,7 +21,7 @@ _OPERATIONS = "tests/operations"
 _EVENTS = "tests/unit/services/events/test_put.py"
 _CAMPAIGNS = "tests/unit/shared/resources/test_campaigns.py"
 _SCHEDULE = "tests/unit/services/status/test_schedule.py"
-_ATTRIBUTIONS = "tests/unit/services/api/test_metric_attributions.py"
+_SUMS = "tests/unit/services/status/test_attribution.py"
 
 _BATCH = "tests/unit/workers/inference/test_batch_inference_job.py"
 
@@ -162,8 +162,9 @@ REMARKS: Mapping[str, tuple[Remark, ...]] = {
             f"{_EVENTS}::test_an_event_that_names_a_recommendation_tells_what_was_shown_there",
         ),
         Remark(
-            "`metricAttribution` is kept with the event and not used",
-            f"{_EVENTS}::test_what_was_shown_and_who_takes_the_credit_is_kept_with_an_event",
+            "`recommendationId` and `metricAttribution` name the source of an event for "
+            "[metric attributions](user/metric-attribution.md)",
+            f"{_SUMS}::test_events_count_under_their_own_source_else_the_campaign_of_their_recommendation",
         ),
     ),
     "PutActionInteractions": (
@@ -196,12 +197,25 @@ REMARKS: Mapping[str, tuple[Remark, ...]] = {
         ),
     ),
     "CreateMetricAttribution": (
-        Remark("checked and kept as at AWS; no metric is reported", f"{_ATTRIBUTIONS}::test_it_is_made_and_shown"),
+        Remark(
+            "sums are read by ListMetricAttributionValues and from `/metrics` instead of CloudWatch "
+            "([how](user/metric-attribution.md))",
+            f"{_SUMS}::test_the_values_of_a_window_are_summed_by_period_with_a_rate",
+        ),
+        Remark(
+            "events of further sources than a hundred are counted as `SOURCE_LIMIT_EXCEEDED`",
+            f"{_SUMS}::test_a_hundred_sources_are_told_apart",
+        ),
     ),
     "UpdateMetricAttribution": (
         Remark(
-            "as CreateMetricAttribution",
-            f"{_ATTRIBUTIONS}::test_an_update_is_shown_as_its_own_status_and_takes_effect_at_its_end",
+            "a metric that is removed keeps its sums, and one that is added counts from the request on",
+            f"{_SUMS}::test_an_update_ends_what_is_removed_and_begins_what_is_added",
+        ),
+    ),
+    "ListMetricAttributionValues": (
+        Remark(
+            "`foretaste attribution` prints them", "tests/unit/services/cli/test_attribution_command.py::test_it_works"
         ),
     ),
     "ListTrials": (Remark("`foretaste hpo` prints it", "tests/unit/services/cli/test_hpo_command.py::test_it_works"),),

@@ -84,6 +84,7 @@ OF_OTHERS: Mapping[str, tuple[str, ...]] = {
     "GetRecommendations": ("7", "8"),
     "GetSolutionMetrics": ("1.2", "6"),
     "ListTagsForResource": ("11.1",),
+    "ListMetricAttributionValues": ("10.20",),
     "ListTrials": ("5",),
     "PutActionInteractions": ("10",),
     "PutActions": ("10",),

@@ -16,18 +16,19 @@ from shared.data.csv.csv_import import ImportFailed, ImportLimits, ImportResult,
 from shared.jobs.entrypoint import ReportProgress, WorkFailed, WorkStopped, run_jobs
 from shared.observability import logging
 from shared.resources import ResourceReader
-from shared.resources.dataset_import_job import ROWS
+from shared.resources.dataset_import_job import FULL, ROWS
+from shared.settings import Settings
 from shared.state.messages import ImportDataset
 from shared.storage.artifacts import Artifacts
 from shared.storage.buckets import BucketError, open_buckets
+from shared.store import Record
 from shared.store.redis import RedisStore
+from workers.importing.attribution import ImportSummer, find_attribution
 
 log = structlog.get_logger()
 
 #: Skipped files that the remarks name, at most.
 MOST_NAMED = 10
-#: The least number of rows of a FULL import of interactions (AWS's rule for bulk data).
-MIN_INTERACTIONS = 1000
 
 
 def import_dataset(
@@ -35,7 +36,8 @@ def import_dataset(
 ) -> Mapping[str, Any]:
     """``shared.jobs.entrypoint.Job``: import the files of a job, and return the number of rows and the remarks."""
     configured = settings.load()
-    reader = ResourceReader(RedisStore(configured.redis_url), configured)
+    store = RedisStore(configured.redis_url)
+    reader = ResourceReader(store, configured)
     job = reader.find_record(arn, "dataset_import_job")
     dataset = reader.find_record(job.body["datasetArn"], "dataset")
     declared = reader.find_record(dataset.body["schemaArn"], "schema").body
@@ -45,14 +47,18 @@ def import_dataset(
     artifacts = Artifacts(configured.artifacts, on_block=should_stop)
     limits = ImportLimits(
         configured.import_memory_mb,
-        min_rows=MIN_INTERACTIONS if dataset.body["datasetType"] == "INTERACTIONS" else 0,
+        min_rows=configured.import_min_interactions if dataset.body["datasetType"] == "INTERACTIONS" else 0,
         unreadable_share=configured.import_unreadable_share,
     )
+    attribution = find_attribution(job, dataset, reader)
     skipped: list[str] = []
 
-    def on_rows(rows: int) -> None:
+    def on_step() -> None:
         if should_stop():
             raise WorkStopped
+
+    def on_rows(rows: int) -> None:
+        on_step()
         progress({"phase": "importing", "rows": rows})
 
     try:
@@ -63,10 +69,29 @@ def import_dataset(
                 job.body["dataSource"]["dataLocation"], Path(downloads), should_stop, skipped.append
             ) as files,
         ):
+            _check_size(files, job, configured)
             imported = import_csv(files, schema, folder / ROWS, limits, on_rows)
+            if attribution is not None:
+                summer = ImportSummer(attribution, job, reader, store, artifacts, on_step)
+                summer.attribute_rows(folder, Path(downloads), open_buckets(configured))
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error
     return {"rows": imported.rows, "remarks": _collect_remarks(imported, skipped)}
+
+
+def _check_size(files: Sequence[Path], job: Record, configured: Settings) -> None:
+    """Raise WorkFailed where the files are larger than the setting for the mode of the import."""
+    mode = job.body["importMode"]
+    if mode == FULL:
+        most, advice = configured.quota_full_import_gb, "some of them, and the rest in mode INCREMENTAL"
+    else:
+        most, advice = configured.quota_incremental_import_gb, "them in several jobs"
+    size = sum(file.stat().st_size for file in files)
+    if most is not None and size > most << 30:
+        raise WorkFailed(
+            f"The files have {size / 2**30:.1f} GiB; an import in mode {mode} may have {most}. Import {advice}, or "
+            f"raise FORETASTE_QUOTA_{mode}_IMPORT_GB."
+        )
 
 
 def _collect_remarks(imported: ImportResult, skipped: Sequence[str]) -> Mapping[str, Any]:

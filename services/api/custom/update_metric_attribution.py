@@ -28,9 +28,12 @@ def _request_update(context: ApiContext, arn: str, request: Mapping[str, Any]) -
     check_metrics(metrics, attribution.body["datasetGroupArn"], context.reading)
     output = request.get("metricsOutputConfig", attribution.body["metricsOutputConfig"])
     check_output(output)
-    request_update(
-        context, RESOURCES["metric_attribution"], attribution, {"metrics": metrics, "metricsOutputConfig": output}
-    )
+    body = {
+        "metrics": metrics,
+        "metricsSince": _date_metrics(attribution, request, context.store.now()),
+        "metricsOutputConfig": output,
+    }
+    request_update(context, RESOURCES["metric_attribution"], attribution, body)
 
 
 def _merge_metrics(attribution: Record, request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -44,3 +47,11 @@ def _merge_metrics(attribution: Record, request: Mapping[str, Any]) -> list[Mapp
     if taken := {metric["metricName"] for metric in kept} & {metric["metricName"] for metric in added}:
         raise ResourceAlreadyExists(f"{attribution.arn} has a metric {', '.join(sorted(taken))} already.")
     return [*kept, *added]
+
+
+def _date_metrics(attribution: Record, request: Mapping[str, Any], now: float) -> dict[str, float]:
+    """Return when metrics were added, by name, for those that are younger than the attribution (epoch seconds)."""
+    removed = set(request.get("removeMetrics") or ())
+    earlier: Mapping[str, float] = attribution.body.get("metricsSince") or {}
+    kept = {name: since for name, since in earlier.items() if name not in removed}
+    return kept | {metric["metricName"]: now for metric in request.get("addMetrics") or ()}

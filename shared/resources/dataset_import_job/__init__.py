@@ -9,6 +9,8 @@ from shared.state.lifecycle import ACTIVE, JOB
 from shared.state.messages import ImportDataset
 from shared.store import Record
 
+__all__ = ["FULL", "ROWS", "iter_current_jobs", "list_current_jobs", "refuse_while_importing", "resource"]
+
 resource = Resource(
     name="DatasetImportJob", draft=build_draft, lifecycle=JOB, command=ImportDataset, quota=Quota(pending=True)
 )

@@ -11,4 +11,5 @@ resource = Resource(
     lifecycle=DEPLOYABLE,
     command=Provision,
     update=UPDATE_IN_PLACE,
+    holds_sums=True,
 )

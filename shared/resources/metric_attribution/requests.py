@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.resources.dataset.requests import find_columns
 from shared.resources.locations import INVALID_OUTPUT, check_location
+from shared.resources.metric_attribution.metrics import build_attribution_claim, find_column, parse_expression
 from shared.resources.resource_type import Draft, ResourceReader
 
 MOST_METRICS = 10
-#: AWS's whole grammar. Its samples write the words and the columns in any case.
-EXPRESSION = re.compile(r"SAMPLECOUNT\(\)|SUM\((Items|Interactions)\.(\w+)\)", re.ASCII | re.IGNORECASE)
 
 
 def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
@@ -30,7 +28,7 @@ def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
             "metrics": request["metrics"],
         },
         parents=(group.arn,),
-        claims=(f"metric-attribution-of:{group.arn}",),
+        claims=(build_attribution_claim(group.arn),),
         guards=(group,),
     )
 
@@ -49,19 +47,19 @@ def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reader: 
 
 
 def _check_expression(expression: str, group_arn: str, reader: ResourceReader) -> None:
-    parsed = EXPRESSION.fullmatch(expression)
+    parsed = parse_expression(expression)
     if parsed is None:
         raise InvalidInput(
             f"The expression {expression} is none of SAMPLECOUNT(), SUM(Items.COLUMN) and SUM(Interactions.COLUMN)."
         )
-    table, name = parsed.groups()
-    if table is None:
+    if not parsed.table:
         return
-    # Names that differ in case alone cannot stand in one schema.
-    columns = find_columns(group_arn, table.upper(), reader) or {}
-    column = next((column for column in columns.values() if column.name.upper() == name.upper()), None)
-    if column is None or not column.numeric:
-        raise InvalidInput(f"The expression {expression} needs a numeric column {name} in the {table.title()} dataset.")
+    columns = find_columns(group_arn, parsed.table, reader) or {}
+    name = find_column(columns, parsed.column)
+    if name is None or not columns[name].numeric:
+        raise InvalidInput(
+            f"The expression {expression} needs a numeric column {parsed.column} in the {parsed.table.title()} dataset."
+        )
 
 
 def check_output(config: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 -- Save live events, each once. ARGV[1]: JSON {prefix, dataset, invocation, invocation_seconds, id_seconds, recent,
--- seen, seen_seconds, events: [{user, id (only a client's own), text, and where it names an item: item, type, at}]}.
+-- seen, seen_seconds, events: [{user, id (only a client's own), text, and where it names an item: item, type, at; where
+-- a metric reads it: attributed}], and attribution where one is}.
 -- Returns how many were new.
 local a = cjson.decode(ARGV[1])
 local p = a.prefix
@@ -18,6 +19,11 @@ if not generation and redis.call('EXISTS', stream) == 0 then
 end
 generation = tonumber(generation or 0)
 local owner = (generation > 0 and string.format('%010d:', generation) or '') .. a.dataset .. ':'
+local attribution = a.attribution
+if attribution then
+  local moving = redis.call('HGET', p .. 'record:' .. attribution, 'moving')
+  if not moving or string.sub(moving, 1, 6) == 'DELETE' then attribution = nil end
+end
 local new = 0
 for _, event in ipairs(a.events) do
   local known = false
@@ -27,6 +33,9 @@ for _, event in ipairs(a.events) do
   if not known then
     new = new + 1
     redis.call('XADD', stream, '*', 'event', event.text)
+    if attribution and event.attributed then
+      redis.call('XADD', p .. 'attributing:' .. attribution, '*', 'event', event.attributed)
+    end
     local recent = p .. 'recent:' .. owner .. event.user
     redis.call('RPUSH', recent, event.text)
     redis.call('LTRIM', recent, -a.recent, -1)

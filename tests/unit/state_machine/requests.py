@@ -168,7 +168,7 @@ def filter_(standing: Model, pick: Pick) -> Wish:
 
 
 def metric_attribution(standing: Model, pick: Pick) -> Wish:
-    metric = {"eventType": "click", "metricName": "clicks", "expression": "SAMPLECOUNT()"}
+    metric = {"eventType": "WATCH", "metricName": "watched", "expression": "SAMPLECOUNT()"}
     return _named("metric_attribution", standing, pick, metrics=[metric], metricsOutputConfig={"roleArn": ROLE})
 
 

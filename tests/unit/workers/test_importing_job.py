@@ -38,12 +38,18 @@ def world(tmp_path: Path, bucket: Path, redis_server: str, monkeypatch: pytest.M
     return World(tmp_path, RedisStore(redis_server))
 
 
-def imported(world: World, key: str) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
-    """The outcome, and what the log says of a job that has imported the items at ``key`` of the bucket."""
-    body = {"datasetArn": world.dataset("Items"), "dataSource": {"dataLocation": f"s3://films/{key}"}}
-    world.put(JOB, "dataset_import_job", {**body, "importMode": "FULL"})
+def imported(
+    world: World, key: str, mode: str = "FULL", table: str = "Items", name: str = "films"
+) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+    """The outcome, and what the log says of a job that has imported the file at ``key`` of the bucket."""
+    dataset = f"{PREFIX}:dataset/g/{table.upper()}"
+    if world.store.get(dataset) is None:
+        assert world.dataset(table) == dataset
+    job = JOB.replace("films", name)
+    body = {"datasetArn": dataset, "dataSource": {"dataLocation": f"s3://films/{key}"}}
+    world.put(job, "dataset_import_job", {**body, "importMode": mode})
     with structlog.testing.capture_logs() as logged:
-        outcome = import_job.import_dataset(JOB, 1, lambda progress: None, lambda: False)
+        outcome = import_job.import_dataset(job, 1, lambda progress: None, lambda: False)
     return outcome, logged
 
 
@@ -89,3 +95,32 @@ def test_of_ordinary_data_nothing_is_remarked(world: World, bucket: Path) -> Non
     outcome, logged = imported(world, "items.csv")
     assert outcome == {"rows": 1, "remarks": {}}
     assert [line for line in logged if line["log_level"] == "warning"] == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "advice"),
+    [
+        ("FULL", r"some of them, and the rest in mode INCREMENTAL, or raise FORETASTE_QUOTA_FULL_IMPORT_GB"),
+        ("INCREMENTAL", r"them in several jobs, or raise FORETASTE_QUOTA_INCREMENTAL_IMPORT_GB"),
+    ],
+)
+def test_files_beyond_the_quota_of_the_mode_are_refused(
+    world: World, bucket: Path, monkeypatch: pytest.MonkeyPatch, mode: str, advice: str
+) -> None:
+    monkeypatch.setenv(f"FORETASTE_QUOTA_{mode}_IMPORT_GB", "1")
+    for number in range(2):
+        # Files with holes take no room on the disk.
+        with (bucket / "folder" / f"{number}.csv").open("wb") as file:
+            file.truncate(600 << 20)
+    with pytest.raises(WorkFailed, match=rf"The files have 1\.2 GiB; an import in mode {mode} may have 1\. .*{advice}"):
+        imported(world, "folder/", mode)
+
+
+def test_the_least_number_of_interactions_is_a_setting(
+    world: World, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bucket / "events.csv").write_text("USER_ID,ITEM_ID,TIMESTAMP,DEVICE\nu,i,1,tv\nu,i,2,tv\nu,i,2,tv\n")
+    with pytest.raises(WorkFailed, match="at least 1000 are needed"):
+        imported(world, "events.csv", table="Interactions")
+    monkeypatch.setenv("FORETASTE_IMPORT_MIN_INTERACTIONS", "2")
+    assert imported(world, "events.csv", table="Interactions", name="second")[0]["rows"] == 2

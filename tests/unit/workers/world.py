@@ -81,7 +81,8 @@ class World:
         self.put(schema, "schema", {"schema": text, "domain": None})
         dataset_type = DATASET_TYPES[table]
         arn = f"{PREFIX}:dataset/g/{dataset_type}"
-        self.put(arn, "dataset", {"schemaArn": schema, "datasetType": dataset_type}, parents=(GROUP,))
+        body = {"schemaArn": schema, "datasetType": dataset_type, "datasetGroupArn": GROUP}
+        self.put(arn, "dataset", body, parents=(GROUP,))
         return arn
 
     def imported(self, dataset: str, mode: str = "FULL", rows: str = ROW) -> str:

@@ -38,6 +38,7 @@ def test_what_stands_is_unlimited_and_what_waits_is_limited_as_at_aws() -> None:
         "quota_theme_lines": 100,
         "quota_segment_item_lines": 500,
         "quota_segment_attribute_lines": 10,
+        "quota_metric_attribution_sources": 100,
     }
 
 

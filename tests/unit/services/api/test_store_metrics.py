@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -18,6 +19,7 @@ from shared.store.memory import MemoryStore
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import RedisProbe
 from tests.conftest import free_port
+from tests.unit.services.attribution_world import ARN, CAMPAIGN, AttributionWorld, metric
 from tests.unit.shared.resources.standing import Standing
 
 
@@ -77,3 +79,22 @@ def test_it_is_so_in_redis(redis_server: str, probe: RedisProbe) -> None:
     depths = {name: registry.get_sample_value("foretaste_queue_depth", {"queue": name}) for name in QUEUES}
     assert depths == dict.fromkeys(QUEUES, 0) | {messages.Remove.get_queue_name(): 1}
     assert (registry.get_sample_value("foretaste_state_bytes") or 0) > 100_000
+
+
+def test_the_totals_of_metric_attributions_are_told_by_source(tmp_path: Path, probe: RedisProbe) -> None:
+    world = AttributionWorld(tmp_path)
+    world.attribute(metric("seconds", "SUM(Interactions.SECONDS)"), metric("old"))
+    world.send(source="mail", properties={"seconds": 1.5})
+    world.send(source="mail", properties={"seconds": -4})
+    world.send(source="mail", sentAt=world.at - 15 * 24 * 3600, properties={"seconds": 9})
+    world.sum_up()
+    world("UpdateMetricAttribution", metricAttributionArn=ARN, removeMetrics=["old"])
+    world.settle()
+    world.store.count_recommendations(ARN, {(CAMPAIGN, 900): 2, (CAMPAIGN, 1800): 1}, invocation="1")
+    registry = told(world.store, probe)
+    labels = {"arn": ARN, "metric": "seconds", "event_type": "Click", "source": "mail"}
+    assert registry.get_sample_value("foretaste_attributed_value", labels) == -2.5
+    assert registry.get_sample_value("foretaste_attributed_events_total", labels) == 2
+    assert registry.get_sample_value("foretaste_attributed_events_total", {**labels, "metric": "old"}) is None
+    given = {"arn": ARN, "source": CAMPAIGN}
+    assert registry.get_sample_value("foretaste_attributed_recommendations_total", given) == 3

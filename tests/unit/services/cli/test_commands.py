@@ -22,7 +22,7 @@ from shared.aws import service_model
 from tests.conftest import System, until
 
 Invoke = Callable[..., Result]
-COMMANDS = ("up", "demo", "status", "doctor", "backup", "import", "train", "hpo", "recommend")
+COMMANDS = ("up", "demo", "status", "doctor", "backup", "import", "train", "hpo", "recommend", "attribution")
 
 
 def run(*arguments: str) -> Result:

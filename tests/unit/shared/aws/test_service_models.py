@@ -28,7 +28,7 @@ def test_the_targets_are_the_control_planes() -> None:
 
 def test_foretastes_own_service_is_none_of_awss() -> None:
     assert service_model.OWN_SERVICE not in service_model.SERVICES
-    assert service_model.load_targets(service_model.OWN_SERVICE) == {"Foretaste.ListTrials": "ListTrials"}
+    assert service_model.load_targets(service_model.OWN_SERVICE)["Foretaste.ListTrials"] == "ListTrials"
 
 
 def test_what_both_models_name_is_one_thing() -> None:
