@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, cast
@@ -18,7 +18,15 @@ from shared import recipes
 from shared.data.arrays.id_index import ExtendedIdIndex, IdIndex
 from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
-from shared.recipes.scoring_api import ArtifactError, ExplainedScores, ExplainingScorer, Query, Scorer
+from shared.recipes.scoring_api import (
+    ArtifactError,
+    ExplainedScores,
+    ExplainingScorer,
+    NewItem,
+    Query,
+    Scorer,
+    UpdatableScorer,
+)
 from shared.resources import ResourceReader
 from shared.resources.dataset.requests import TYPES, build_dataset_arn
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
@@ -58,6 +66,14 @@ class LoadedModel:
         #: recognises a history that it has read before.
         self.get_history = lru_cache(MOST_HISTORIES)(scorer.history)
         self._scorer = scorer
+
+    def with_items(self, items: Sequence[NewItem], on_block: Callable[[], None]) -> LoadedModel:
+        """Return a model that knows these items; this model where it knows them already.
+
+        The recipe must take new items. Raises as ``shared.recipes.scoring_api.UpdatableScorer.with_items``.
+        """
+        updated = cast(UpdatableScorer, self._scorer).with_items(items, on_block)
+        return self if updated is self._scorer else LoadedModel(updated, self.recipe, self.group, self.datasets)
 
     def find_place(self, item_id: str) -> int | None:
         """Return the place of an item in ``item_ids``; None for an unknown item."""
@@ -149,6 +165,16 @@ class ModelCache:
     def get_model(self, version_arn: str) -> LoadedModel | None:
         """Return the model if it is in memory."""
         return self._models.get(version_arn)
+
+    def list_models(self) -> list[tuple[str, LoadedModel]]:
+        """Return the versions and models in memory."""
+        return list(self._models.items())
+
+    def replace_model(self, version_arn: str, old: LoadedModel, new: LoadedModel) -> None:
+        """Put an updated model in the place of the one that it was made from, if that is still in memory."""
+        with self._loading:
+            if self._models.get(version_arn) is old:
+                self._models[version_arn] = new
 
     def list_group_models(self, group: str) -> list[LoadedModel]:
         """Return the models in memory that were trained on a dataset group."""

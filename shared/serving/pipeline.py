@@ -59,7 +59,8 @@ def build_query(
 ) -> Query:
     """Build the query for a model of ``recipe`` from the members of a request or of a batch job's line.
 
-    ``config`` may hold itemExplorationConfig and rankingInfluence, ``now`` is in epoch seconds, ``history`` is oldest first.
+    ``config`` may hold itemExplorationConfig and rankingInfluence, ``now`` is in epoch seconds, ``history`` is oldest
+    first.
     """
     return Query(
         now=now,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from shared.data.arrays.mmap_arrays import ArrayFile, ArrayFileWriter
+from shared.data.arrays.mmap_arrays import ArrayFile, ArrayFileWriter, MappedStrings
 from shared.data.schemas import DatasetSchema
 
 TextKind = Literal["name", "text", "attribute"]
@@ -43,7 +43,7 @@ def write_item_texts(
 class ItemTexts:
     """The cells of I items. Threads may share it."""
 
-    def __init__(self, columns: Sequence[TextColumn], cells: Sequence[Sequence[str]]) -> None:
+    def __init__(self, columns: Sequence[TextColumn], cells: Sequence[Sequence[str] | MappedStrings]) -> None:
         """``cells`` holds the I cells of each column, "" for null."""
         self.columns = tuple(columns)
         self._cells = cells

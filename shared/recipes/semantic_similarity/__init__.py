@@ -10,8 +10,8 @@ RECIPES = (
     Recipe(
         name="aws-semantic-similarity",
         description=(
-            "Recommends items whose names, descriptions and attributes mean the same as those of a given item. Needs no "
-            "interactions; a campaign may prefer new or popular items among the similar ones."
+            "Recommends items whose names, descriptions and attributes have a meaning similar to a given item's. Needs "
+            "no interactions; a campaign may prefer new or popular items among the similar ones."
         ),
         recipe_type="RELATED_ITEMS",
         algorithm="aws-semantic-similarity",

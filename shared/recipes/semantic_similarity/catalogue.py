@@ -156,10 +156,11 @@ class Catalogue:
     def get_vector(self, item_id: str) -> npt.NDArray[np.float32] | None:
         """float32[D]: the vector of an item; None for an unknown item."""
         place = self._updated_by_id.get(item_id)
-        if place is not None:
-            return self.updated.vectors[place]
-        trained = self.trained_ids.find(item_id)
-        return None if trained is None else self.trained.vectors[trained]
+        trained = self.trained_ids.find(item_id) if place is None else None
+        if place is None and trained is None:
+            return None
+        found: npt.NDArray[np.float32] = self.trained.vectors[trained] if place is None else self.updated.vectors[place]
+        return found
 
     def find_digest(self, item_id: str) -> int | None:
         """Return the digest of an item's text; None for an unknown item."""

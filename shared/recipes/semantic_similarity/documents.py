@@ -1,4 +1,4 @@
-"""The text of an item: the columns of Items that say something in words, and the share of each in the item's meaning."""
+"""The text of an item: the words of its columns by kind, and the share of each kind in the item's vector."""
 
 from __future__ import annotations
 

@@ -271,5 +271,4 @@ def _choose_features(
 def normalize_rows(vectors_RD: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scale each row to length 1; rows of zeros stay."""
     lengths_R = np.linalg.norm(vectors_RD, axis=1, keepdims=True)
-    scaled: npt.NDArray[np.float32] = vectors_RD / np.where(lengths_R > 1e-9, lengths_R, 1.0)
-    return scaled
+    return (vectors_RD / np.where(lengths_R > 1e-9, lengths_R, 1.0)).astype(np.float32)

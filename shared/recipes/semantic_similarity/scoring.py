@@ -1,4 +1,4 @@
-"""The scorer of Semantic-Similarity: scores every item by the meaning that its text shares with the requested item's."""
+"""The scorer of Semantic-Similarity: scores every item by the similarity of its text to the requested item's."""
 
 from __future__ import annotations
 

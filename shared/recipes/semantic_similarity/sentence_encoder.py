@@ -88,8 +88,9 @@ class SentenceVectorizer:
         found: npt.NDArray[np.float32] = self._session.run(
             None, {name: np.array(value, np.int64) for name, value in given.items() if name in self._inputs}
         )[0]
-        vector_D = found[0].mean(axis=0) if found.ndim == 3 else found[0]
-        return (vector_D / max(float(np.linalg.norm(vector_D)), 1e-12)).astype(np.float32)
+        pooled = found[0].mean(axis=0) if found.ndim == 3 else found[0]
+        vector_D: npt.NDArray[np.float32] = (pooled / max(float(np.linalg.norm(pooled)), 1e-12)).astype(np.float32)
+        return vector_D
 
     def save(self, folder: Path) -> None:
         """Copy the encoder into a new folder for ``open``, with the files that an ONNX model keeps its weights in."""

@@ -10,7 +10,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 NGRAM_SIZES = (3, 4, 5)
 #: A syllable block of Hangul stands for two to three letters.
