@@ -17,7 +17,7 @@ ITEMS = [
     column("NAME", "string", itemName=True),
     column("DESCRIPTION", ["null", "string"], textual=True),
     column("GENRES", ["null", "string"], categorical=True),
-    column("CREATION_TIMESTAMP", "long"),
+    column("CREATION_TIMESTAMP", ["null", "long"]),
 ]
 SUBJECTS = {
     "cooking": ("pan", "oven", "recipe", "sauce", "chef", "kitchen", "dough", "spices"),
