@@ -141,6 +141,11 @@ class Settings:
     training_logger: Literal["none", "csv", "tensorboard"] = _create_setting(
         "format of the log of a training's losses, in the folder logs of the model; tensorboard is an extra", "none"
     )
+    training_sentence_encoder: str = _create_setting(
+        "what turns texts into vectors for aws-semantic-similarity: empty for what it learns from the texts themselves,"
+        " all-MiniLM-L6-v2 for the encoder of the extra sentence, or a folder with model.onnx and tokenizer.json",
+        "",
+    )
     training_strategy: Literal["auto", "ddp"] = _create_setting(
         "auto: a training runs on one device; ddp: on training_devices of each of training_num_nodes, with a process"
         " per device, by Lightning's strategy of that name (HRNN recipes only)",

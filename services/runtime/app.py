@@ -9,7 +9,7 @@ from typing import cast
 
 from flask import Flask
 
-from services.runtime import deployer, recommendation_counter, refresher
+from services.runtime import catalogue_updater, deployer, recommendation_counter, refresher
 from services.runtime.endpoint import RuntimeContext
 from services.runtime.loader import ModelLoader
 from services.runtime.rank import get_personalized_ranking
@@ -98,6 +98,7 @@ def create_app() -> Flask:
     warm = deployer.start_deployer(process, context.models, context.loader, warm_up)
     ready = refresher.start_refresher(process, context, warm_up, warm)
     recommendation_counter.start_sending(process, context.counter)
+    catalogue_updater.start_updater(process, context, warm_up, warm)
     send_heartbeats(process)
     # Readiness does not ask whether Redis answers: without it a runtime still answers, and all of them lose it at once.
     probe = RedisProbe(configured.redis_url)

@@ -2,7 +2,8 @@
 
 AWS's rules: the first training starts within the hour after the solution has become ACTIVE, or got another schedule,
 unless a client trained it by hand in that hour; the next ones follow at the schedule's rate, counted from the start of
-the last training; a training without new interactions is skipped. Each has training mode FULL.
+the last training; a training without new interactions, or new items where the recipe learns from their texts, is
+skipped. Each has training mode FULL.
 
 The next training of a solution is saved in its record: ``state["schedule"]``.
 
@@ -142,7 +143,7 @@ def _compute_next_training(
     if now < plan.due or not all(map(is_terminal, versions)):
         return plan
     last = find_newest_full(solution.arn, reading)
-    if _has_new_interactions(process, reading, solution, last):
+    if _has_new_data(process, reading, solution, last):
         _start_training(process, reading, solution, plan.due)
         return plan.plan_following(now)
     # Without any data so far, the training stays due until the first data comes.
@@ -168,6 +169,20 @@ def _save_next_training(process: WorkerProcess, solution: Record, plan: NextTrai
         kept = {**(standing.state.get("schedule") or {}), **asdict(plan)} if plan else None
         state = {**standing.state, "schedule": kept}
         process.store.replace(replace(standing, state=state))
+
+
+def _has_new_data(process: WorkerProcess, reading: ResourceReader, solution: Record, last: Record | None) -> bool:
+    """Whether interactions have come since the last training, or items, for a recipe that learns from their texts."""
+    if _has_new_interactions(process, reading, solution, last):
+        return True
+    recipe = recipes.find_recipe(solution.body.get("recipeArn") or "")
+    if recipe is None or not recipe.training.uses_texts:
+        return False
+    items = build_dataset_arn(solution.body["datasetGroupArn"], recipe.catalogue, reading)
+    imported = {job.arn for job in iter_current_jobs(items, reading)}
+    trained = list_imports(last, recipe.catalogue) if last else ()
+    put_at = process.store.get_last_put(items)
+    return bool(imported.difference(trained)) or put_at > (last.created if last else 0.0)
 
 
 def _has_new_interactions(

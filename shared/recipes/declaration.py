@@ -23,6 +23,8 @@ class TrainingTraits:
     """The datasets without which the recipe cannot train."""
     uses_metadata: bool = False
     """Learns from the Items and Users datasets, and from the contextual columns of the interactions."""
+    uses_texts: bool = False
+    """Learns from the texts of the Items dataset as they are."""
     cold_items: bool = False
     """Recommends every item of the Items dataset, not only the items with an interaction."""
     uses_impressions: bool = False
@@ -49,6 +51,10 @@ class ServingTraits:
     """Answers say why an item is in them. The recipe's scorer is then an ``ExplainingScorer``."""
     reads_live_events: bool = False
     """Answers depend on the user's events since the training. Filters always know these events."""
+    takes_new_items: bool = False
+    """Answers know items that were put or imported since the training. The scorer is then an ``UpdatableScorer``."""
+    takes_ranking_influence: bool = False
+    """A campaign or batch job takes a rankingInfluence."""
     explores: bool = False
     """A campaign, recommender or batch job takes an itemExplorationConfig."""
     hidden_event_type: str | None = None

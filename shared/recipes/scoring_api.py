@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,14 @@ class Exploration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankingInfluence:
+    """The rankingInfluence of a campaign or batch job: weights from 0 (none) to 1."""
+
+    freshness: float = 0.0
+    popularity: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Query:
     """A request to a scorer. Each recipe reads its own part; every field except ``now`` has a default."""
 
@@ -52,6 +60,8 @@ class Query:
     """None: no exploration."""
     seed: int | None = None
     """Seeds the random part of exploration, so that equal queries get equal answers; None: it differs each time."""
+    influence: RankingInfluence | None = None
+    """None: items rank by relevance alone."""
     unseen_only: bool = False
     """True where a filter hides the items that the user had: filters know only the newest of these."""
 
@@ -108,6 +118,28 @@ class Scorer(Protocol):
         A negative entry means that the item is never shown, like the item for which related items are requested; all
         other entries sum to 1. A query in which the model knows nothing (an unknown user, a user without events, an
         unknown item) is answered with the popularity of the items.
+        """
+        ...
+
+
+class NewItem(NamedTuple):
+    """A row of Items that was put or imported after the training."""
+
+    item_id: str
+    columns: Mapping[str, Any]
+    """The columns by their names in the schema, without ITEM_ID."""
+    at: float
+    """When it arrived, in seconds since the epoch."""
+
+
+class UpdatableScorer(Scorer, Protocol):
+    """``scoring.Scorer`` of the recipes with ``ServingTraits.takes_new_items``."""
+
+    def with_items(self, items: Sequence[NewItem], on_block: Callable[[], None] = ...) -> Self:
+        """Return a scorer that knows these items as they are now; this one stays as it is.
+
+        Returns this scorer where it knows all of them so already. Calls must not overlap. ``on_block`` is called about
+        once a second; an exception that it raises ends the work.
         """
         ...
 

@@ -88,6 +88,7 @@ class TrainingOptions:
     devices: int = 1
     num_nodes: int = 1
     master: str | None = None
+    sentence_encoder: str = ""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import structlog
 
 from shared import recipes
-from shared.data.arrays.id_index import IdIndex
+from shared.data.arrays.id_index import ExtendedIdIndex, IdIndex
 from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import (
@@ -24,11 +24,13 @@ from shared.recipes.scoring_api import (
     CandidateItems,
     ExplainedScores,
     ExplainingScorer,
+    NewItem,
     Past,
     Query,
     Scorer,
     SegmentScorer,
     SoughtItems,
+    UpdatableScorer,
 )
 from shared.resources import ResourceReader
 from shared.resources.dataset.requests import TYPES, build_dataset_arn
@@ -69,7 +71,7 @@ class LoadedModel:
         self.interactions = datasets[recipe.interactions]
         self.item_ids = item_ids = scorer.item_ids
         #: Returns the id of the item at a place in ``item_ids``.
-        self.get_item_id = item_ids.get_id if isinstance(item_ids, IdIndex) else item_ids.__getitem__
+        self.get_item_id = item_ids.get_id if isinstance(item_ids, IdIndex | ExtendedIdIndex) else item_ids.__getitem__
         #: Returns the user's events as trained on, not to be changed: the same list at each request, so that a scorer
         #: recognises a history that it has read before.
         self.get_history = lru_cache(MOST_HISTORIES)(scorer.history)
@@ -79,6 +81,18 @@ class LoadedModel:
     def segment_scorer(self) -> SegmentScorer:
         """The scorer of a recipe of type USER_SEGMENTATION."""
         return cast(SegmentScorer, self._scorer)
+
+    def with_items(self, items: Sequence[NewItem], on_block: Callable[[], None]) -> LoadedModel:
+        """Return a model that knows these items; this model where it knows them already.
+
+        The recipe must take new items. Raises as ``shared.recipes.scoring_api.UpdatableScorer.with_items``.
+        """
+        updated = cast(UpdatableScorer, self._scorer).with_items(items, on_block)
+        return (
+            self
+            if updated is self._scorer
+            else LoadedModel(updated, self.recipe, self.group, self.datasets, self.purges)
+        )
 
     def find_place(self, item_id: str) -> int | None:
         """Return the place of an item in ``item_ids``; None for an unknown item."""
@@ -150,7 +164,7 @@ class LoadedModel:
 
 def find_place(item_ids: Sequence[str], item_id: str) -> int | None:
     """Return the place of an item among the sorted ids; None for an unknown item."""
-    if isinstance(item_ids, IdIndex):
+    if isinstance(item_ids, IdIndex | ExtendedIdIndex):
         return item_ids.find(item_id)
     place = bisect_left(item_ids, item_id)
     return place if place < len(item_ids) and item_ids[place] == item_id else None
@@ -231,6 +245,16 @@ class ModelCache:
     def get_model(self, version_arn: str) -> LoadedModel | None:
         """Return the model if it is in memory."""
         return self._models.get(version_arn)
+
+    def list_models(self) -> list[tuple[str, LoadedModel]]:
+        """Return the versions and models in memory."""
+        return list(self._models.items())
+
+    def replace_model(self, version_arn: str, old: LoadedModel, new: LoadedModel) -> None:
+        """Put an updated model in the place of the one that it was made from, if that is still in memory."""
+        with self._loading:
+            if self._models.get(version_arn) is old:
+                self._models[version_arn] = new
 
     def list_group_models(self, group: str) -> list[LoadedModel]:
         """Return the models in memory that were trained on a dataset group."""

@@ -22,6 +22,7 @@ from shared.recipes import Recipe
 from shared.recipes.distribution import NEVER, compute_exact_scores, find_best_items
 from shared.recipes.scoring_api import ApproximateScores, ExplainedScores, Past, Query
 from shared.resources.exploration import parse_exploration
+from shared.resources.ranking_influence import parse_influence
 from shared.serving.candidate_mask import CandidateSelection, intersect_masks
 from shared.serving.model_cache import LoadedModel, find_place
 from shared.serving.promotions import Promotion, interleave_promotions, read_promotion
@@ -76,8 +77,8 @@ def build_query(
 ) -> Query:
     """Build the query for a model of ``recipe`` from the members of a request or of a batch job's line.
 
-    ``config`` may hold itemExplorationConfig, ``now`` is in epoch seconds, ``history`` is oldest first. A ``seed``
-    makes exploration repeatable.
+    ``config`` may hold itemExplorationConfig and rankingInfluence, ``now`` is in epoch seconds, ``history`` is oldest
+    first. A ``seed`` makes exploration repeatable.
     """
     return Query(
         now=now,
@@ -87,6 +88,7 @@ def build_query(
         item_id=request.get("itemId"),
         exploration=parse_exploration(config.get("itemExplorationConfig")) if recipe.serving.explores else None,
         seed=seed,
+        influence=parse_influence(config.get("rankingInfluence")) if recipe.serving.takes_ranking_influence else None,
     )
 
 

@@ -72,6 +72,7 @@ TABLE: dict[str, dict[str, Row]] = {
     "aws-next-best-action": {"action_optimization_period": ("featurization", "integer", "14", (7, 28), False)},
     "aws-item-affinity": AFFINITY,
     "aws-item-attribute-affinity": AFFINITY,
+    "aws-semantic-similarity": {},
 }
 TRANSFORMATIONS = {
     "aws-hrnn": "JSON-percentile-filtering",
@@ -82,6 +83,7 @@ TRANSFORMATIONS = {
     "aws-popularity-count": "sims",
     "aws-item-affinity": "item-affinity",
     "aws-item-attribute-affinity": "item-attribute-affinity",
+    "aws-semantic-similarity": "aws-semantic-similarity",
 }
 
 

@@ -48,12 +48,17 @@ class SourceFinder:
         config = self.version.body.get("solutionConfig") or {}
         threshold = config.get("eventValueThreshold")
         interactions = self._collect_interactions()
-        if interactions is None:
+        needs_interactions = self.recipe.interactions in self.recipe.training.datasets
+        if interactions is None and needs_interactions:
             events = self.recipe.interactions.lower().replace("_", " ")
             raise WorkFailed(f"The dataset group has no {events}: import some, or send events.")
         described = (self.recipe.catalogue, "USERS")
+        traits = self.recipe.training
         bulk = {
-            table: self._collect_described(table) if self.recipe.training.uses_metadata else None for table in described
+            table: self._collect_described(table)
+            if traits.uses_metadata or (traits.uses_texts and table == self.recipe.catalogue)
+            else None
+            for table in described
         }
         for table in bulk.keys() & set(self.recipe.training.datasets):
             if bulk[table] is None:
@@ -72,6 +77,8 @@ class SourceFinder:
             impressions=self.recipe.training.uses_impressions,
             all_items=self.recipe.training.cold_items,
             objective=parse_objective(config),
+            texts=traits.uses_texts,
+            needs_interactions=needs_interactions,
         )
 
     def compute_digests(self) -> dict[str, str | None]:

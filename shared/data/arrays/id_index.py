@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import mmap
+from bisect import bisect_left, bisect_right
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import overload
 
@@ -72,7 +74,13 @@ class IdIndex(Sequence[str]):
 
     def _find_number(self, id_: str) -> int | None:
         """Return the number of an id, or None if it is unknown."""
-        wanted, low, high = id_.encode(), 0, len(self._ends)
+        wanted = id_.encode()
+        low = self.count_before(wanted)
+        return low if low < len(self._ends) and self._read_bytes(low) == wanted else None
+
+    def count_before(self, wanted: bytes) -> int:
+        """Return how many ids come before one, given in UTF-8."""
+        low, high = 0, len(self._ends)
         # The order of code points is the order of UTF-8 bytes.
         while low < high:
             middle = (low + high) // 2
@@ -80,4 +88,59 @@ class IdIndex(Sequence[str]):
                 low = middle + 1
             else:
                 high = middle
-        return low if low < len(self._ends) and self._read_bytes(low) == wanted else None
+        return low
+
+
+class ExtendedIdIndex(Sequence[str]):
+    """The ids of an ``IdIndex`` and some more, sorted by code point; an id's number is its index."""
+
+    def __init__(self, base: IdIndex, more: Sequence[str]) -> None:
+        """``more`` holds distinct ids that the base lacks, sorted by code point."""
+        self._base = base
+        self._more = list(more)
+        #: How many ids of the base stand before each of the others.
+        self.insertions = [base.count_before(id_.encode(errors="replace")) for id_ in more]
+        self._numbers = [insertion + place for place, insertion in enumerate(self.insertions)]
+        self._number_by_id = dict(zip(self._more, self._numbers, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._base) + len(self._more)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if place < 0:
+            place += len(self)
+        if place < 0:
+            raise IndexError(place)
+        return self.get_id(place)
+
+    def __iter__(self) -> Iterator[str]:
+        base, done = iter(self._base), 0
+        for id_, insertion in zip(self._more, self.insertions, strict=True):
+            yield from islice(base, insertion - done)
+            done = insertion
+            yield id_
+        yield from base
+
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, str) and self.find(id_) is not None
+
+    def get_id(self, place: int) -> str:
+        """Return the id of a number, which must not be negative."""
+        before = bisect_left(self._numbers, place)
+        if before < len(self._numbers) and self._numbers[before] == place:
+            return self._more[before]
+        return self._base.get_id(place - before)
+
+    def find(self, id_: str) -> int | None:
+        """Return the number of an id, or None if it is unknown."""
+        number = self._number_by_id.get(id_)
+        if number is not None:
+            return number
+        place = self._base.find(id_)
+        return None if place is None else place + bisect_right(self.insertions, place)

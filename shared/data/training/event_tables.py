@@ -100,6 +100,17 @@ def _check_kinds(database: DuckDBSession, metadata_columns: int) -> None:
         )
 
 
+def create_empty_event_tables(database: DuckDBSession, catalogue: Sequence[Path]) -> None:
+    """Create the tables without any event; ``items`` holds the ids of the files ``catalogue``."""
+    for table in ("users", "types", *(() if catalogue else ("items",))):
+        database.execute(f"CREATE TABLE {table} (id VARCHAR, number INTEGER)")
+    if catalogue:
+        _create_id_table(database, "items", f"SELECT ITEM_ID::VARCHAR FROM {read_parquet_sql(catalogue)}")
+    database.execute(
+        "CREATE TABLE events (user INTEGER, item INTEGER, time BIGINT, type SMALLINT, weight FLOAT, place BIGINT)"
+    )
+
+
 def _create_id_tables(database: DuckDBSession, selection: EventSelection, catalogue: Sequence[Path]) -> None:
     selected = _select_events_sql(database, selection)
     of_catalogue = ""
@@ -115,11 +126,16 @@ def _create_id_tables(database: DuckDBSession, selection: EventSelection, catalo
         if field.categorical
     }
     for table, ids in sources.items():
-        database.execute(
-            f"""CREATE TABLE {table} AS
-                SELECT id, (row_number() OVER (ORDER BY id) - 1)::INTEGER AS number
-                FROM (SELECT DISTINCT id FROM ({ids}) AS found(id) WHERE id <> '')"""
-        )
+        _create_id_table(database, table, ids)
+
+
+def _create_id_table(database: DuckDBSession, table: str, ids: str) -> None:
+    """Create the table (id, number) of the ids that SQL selects."""
+    database.execute(
+        f"""CREATE TABLE {table} AS
+            SELECT id, (row_number() OVER (ORDER BY id) - 1)::INTEGER AS number
+            FROM (SELECT DISTINCT id FROM ({ids}) AS found(id) WHERE id <> '')"""
+    )
 
 
 def _select_events_sql(database: DuckDBSession, selection: EventSelection) -> str:

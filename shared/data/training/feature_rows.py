@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.arrays.features import SPACES
+from shared.data.arrays.item_texts import TextColumn, write_item_texts
 from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.data.duckdb_session import ROW_POSITION_SQL, DuckDBSession, cast_to_finite_sql, read_parquet_sql
 from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import featurize
 from shared.data.training.featurize import EncodedColumn
 
+TEXTS_AT_ONCE = 2**9
+"""Texts of a column that are in memory at a time; each may have 20,000 characters."""
 MIN_SHARE_OF_TEXTS = 0.85
 """AWS's limit: models do not train on a textual column that fewer of the dataset's rows fill."""
 
@@ -71,6 +74,17 @@ class DatasetRows:
         described = [each for field in fields if (each := self._encode_column(field)) is not None]
         if described:
             featurize.write_features(folder, described, self._iter_blocks(described))
+
+    def write_texts(self, columns: Sequence[TextColumn], path: Path) -> None:
+        """Write ``ItemTexts`` of these columns."""
+        write_item_texts(path, columns, self._iter_cells)
+
+    def _iter_cells(self, column: TextColumn) -> Iterator[list[str]]:
+        cells = self.select_cells_sql(f"{quote_identifier(column.name)}::VARCHAR")
+        found = f"""SELECT coalesce(value, '') FROM range({self.count}) AS ids(number)
+                    LEFT JOIN ({cells}) AS cells USING (number) ORDER BY number"""
+        for batch in self.database.iter_batches(found, TEXTS_AT_ONCE):
+            yield [text for (text,) in batch]
 
     def _encode_column(self, field: Field) -> EncodedColumn | None:
         if field.categorical:

@@ -8,6 +8,7 @@
       item_impressions.npy   int64[I]; absent without a column IMPRESSION
       event_weights.npy   float32[E]; absent where all events have the same weight
       rewards/            see ``rewards``; absent without an optimization objective
+      item_texts          see ``item_texts``; absent for a recipe that reads no texts
 
 The folder appears whole or not at all, so a second attempt, or another trial of the same version, only opens it.
 """
@@ -28,6 +29,7 @@ from shared.data import schemas
 from shared.data.arrays import npy_files
 from shared.data.arrays.features import Features
 from shared.data.arrays.histories import DataRefused, Histories, TooLittleData, save_names, select_trained_users
+from shared.data.arrays.item_texts import ItemTexts, select_text_columns
 from shared.data.duckdb_session import DuckDBSession
 from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import event_tables as events
@@ -65,6 +67,8 @@ class TrainingData:
     """[E] The weight of each event by its type, from an eventsConfig; None without one: all weights are the same."""
     rewards: Rewards | None = None
     """In the order of ``histories.item_ids``; None without an optimization objective."""
+    item_texts: ItemTexts | None = None
+    """In the order of ``histories.item_ids``; None for a recipe that reads no texts."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -81,6 +85,7 @@ class TrainingData:
             item_impressions=impressions,
             event_weights=weights,
             rewards=Rewards.open(folder / "rewards") if (folder / "rewards").exists() else None,
+            item_texts=ItemTexts.open(folder / "item_texts") if (folder / "item_texts").exists() else None,
             **{
                 name: Features.open(folder / name)
                 for name in ("items", "users", "contexts")
@@ -106,7 +111,8 @@ class DatasetFiles:
 class TrainingSources:
     """The datasets and settings from which a solution version's training data is prepared."""
 
-    interactions: DatasetFiles
+    interactions: DatasetFiles | None
+    """None where there are none, for a recipe that trains without."""
     items: DatasetFiles | None = None
     users: DatasetFiles | None = None
     excluded: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -125,6 +131,10 @@ class TrainingSources:
     all_items: bool = False
     """True where the catalogue is every row of Items, not only the items with interactions."""
     objective: Objective | None = None
+    texts: bool = False
+    """True for a recipe that reads the texts of items."""
+    needs_interactions: bool = True
+    """False for a recipe without a minimum of interactions."""
 
 
 def prepare_training_data(
@@ -162,9 +172,25 @@ def prepare_training_data(
 
 
 def _write_parts(folder: Path, sources: TrainingSources, database: DuckDBSession) -> None:
-    schema = _parse_schema_of(sources.interactions)
+    if sources.interactions is None:
+        events.create_empty_event_tables(database, sources.items.files if sources.items else ())
+        _write_histories(folder / "histories", sources, database, events.count_events(database))
+    else:
+        _write_events(folder, sources.interactions, sources, database)
+    if sources.objective is not None and (sources.items is None or not sources.items.files):
+        raise DataRefused(
+            f"The optimization objective needs the column {sources.objective.column} of an Items dataset: import one."
+        )
+    for table, ids in ((sources.items, "items"), (sources.users, "users")):
+        if table is not None and table.files:
+            _write_rows(folder, ids, table, sources, database)
+
+
+def _write_events(folder: Path, interactions: DatasetFiles, sources: TrainingSources, database: DuckDBSession) -> None:
+    """Write the histories, and all else that is about events."""
+    schema = _parse_schema_of(interactions)
     excluded = sources.excluded.get(schema.dataset_type, ())
-    files = sources.interactions.files
+    files = interactions.files
     if not files:
         raise TooLittleData("The dataset group has no interactions: import some, or send events.")
     contexts = featurize.select_fields(schema, excluded, database.list_columns(files)) if sources.metadata else []
@@ -187,26 +213,12 @@ def _write_parts(folder: Path, sources: TrainingSources, database: DuckDBSession
     if sources.impressions and "IMPRESSION" in database.list_columns(files) - set(excluded):
         np.save(folder / "item_impressions.npy", events.count_impressions(database, files))
     _write_contexts(folder / "contexts", contexts, database, lengths)
-    if sources.objective is not None and (sources.items is None or not sources.items.files):
-        raise DataRefused(
-            f"The optimization objective needs the column {sources.objective.column} of an Items dataset: import one."
-        )
-    for table, ids in ((sources.items, "items"), (sources.users, "users")):
-        if table is not None and table.files:
-            _write_rows(folder, ids, table, sources, database)
 
 
 def _write_histories(
     folder: Path, sources: TrainingSources, database: DuckDBSession, lengths: npt.NDArray[np.int64]
 ) -> None:
-    in_training = select_trained_users(
-        lengths,
-        min_percentile=sources.min_percentile,
-        max_percentile=sources.max_percentile,
-        event_type=sources.event_type,
-        # AWS: "There is no minimum requirement for action interactions data."
-        skip_minimum=_parse_schema_of(sources.interactions).dataset_type == ACTION_INTERACTIONS,
-    )
+    in_training = _select_users(sources, lengths)
     folder.mkdir()
     save_names(
         folder,
@@ -225,6 +237,20 @@ def _write_histories(
         for block in events.iter_blocks(database, lengths, ", ".join(writers)):
             for column, writer in writers.items():
                 writer.append(block[column])
+
+
+def _select_users(sources: TrainingSources, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """bool[U]: the users that models train on. Raises TooLittleData."""
+    if sources.interactions is None or not sources.needs_interactions:
+        return np.ones(len(lengths), np.bool_)
+    return select_trained_users(
+        lengths,
+        min_percentile=sources.min_percentile,
+        max_percentile=sources.max_percentile,
+        event_type=sources.event_type,
+        # AWS: "There is no minimum requirement for action interactions data."
+        skip_minimum=_parse_schema_of(sources.interactions).dataset_type == ACTION_INTERACTIONS,
+    )
 
 
 def _write_event_weights(path: Path, database: DuckDBSession, lengths: npt.NDArray[np.int64]) -> None:
@@ -264,6 +290,8 @@ def _write_rows(folder: Path, ids: str, table: DatasetFiles, sources: TrainingSo
         if field is None or not field.numeric or field.name not in present:
             raise DataRefused(f"The optimization objective needs {sources.objective.column} to be a column of numbers.")
         Rewards.from_numbers(rows.read_numbers(field.name), sources.objective.sensitivity).save(folder / "rewards")
+    if sources.texts and ids == "items":
+        rows.write_texts(select_text_columns(schema, excluded, present), folder / "item_texts")
     if sources.metadata:
         rows.write_features(featurize.select_fields(schema, excluded, present), folder / ids)
 

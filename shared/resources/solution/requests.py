@@ -20,7 +20,7 @@ from shared.resources.solution.objective import check_objective
 from shared.resources.solution.tuning import check_automl, check_hpo, check_hpo_objective, format_config
 from shared.store import Record
 
-ECHOED = ("name", "performIncrementalUpdate", "recipeArn", "eventType")
+ECHOED = ("name", "recipeArn", "eventType")
 
 #: The one recipe that AWS updates between trainings, and whose campaigns accept rankingInfluence.
 SEMANTIC_SIMILARITY = "aws-semantic-similarity"
@@ -33,6 +33,8 @@ def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
     automl = request.get("performAutoML", False)
     recipe = _find_recipe(request.get("recipeArn"), automl=automl)
     check_incremental(recipe, wanted=request.get("performIncrementalUpdate", False))
+    # AWS: "The default is true", for the one recipe that has it.
+    incremental = True if recipe is not None and recipe.serving.takes_new_items else None
     if recipe is None:
         check_automl(config or {})
     else:
@@ -41,6 +43,7 @@ def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
         arn=reader.build_arn("solution", request["name"]),
         body={
             **{member: request.get(member) for member in ECHOED},
+            "performIncrementalUpdate": request.get("performIncrementalUpdate", incremental),
             "datasetGroupArn": group.arn,
             "solutionConfig": None if config is None else format_config(config),
             "performAutoML": automl,

@@ -72,6 +72,7 @@ def test_every_option_is_a_setting() -> None:
         training_devices=2,
         training_num_nodes=3,
         training_master="node0:29500",
+        training_sentence_encoder="/models/encoder",
     )
     chosen = job.choose_options(configured)
     assert chosen == TrainingOptions(
@@ -86,6 +87,7 @@ def test_every_option_is_a_setting() -> None:
         devices=2,
         num_nodes=3,
         master="node0:29500",
+        sentence_encoder="/models/encoder",
     )
     defaults = dataclasses.asdict(TrainingOptions())
     assert dataclasses.asdict(job.choose_options(Settings())) == defaults
