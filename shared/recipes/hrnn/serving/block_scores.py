@@ -59,15 +59,11 @@ class BlockScores:
         scores_K = self.compute_probabilities(self.found.logits)
         if scores_K.min(initial=self._factor) < SMALLEST:
             return None
-        places, scores = (
-            np.concatenate(each)
-            for each in (
-                (self.query.had, self.found.places, self.query.asked),
-                (self.had, scores_K, self.compute_probabilities(self.found.asked)),
-            )
+        of_asked = self.compute_probabilities(self.found.asked)
+        places, first = np.unique(
+            np.concatenate([self.query.had, self.found.places, self.query.asked]), return_index=True
         )
-        places, first = np.unique(places, return_index=True)
-        return PlaceScores(places, scores[first])
+        return PlaceScores(places, np.concatenate([self.had, scores_K, of_asked])[first])
 
     def compute_probabilities(self, logits_K: Floats) -> Floats:
         """float32[K]: return the probabilities of new items with these logits."""

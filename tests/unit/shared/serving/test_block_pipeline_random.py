@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.batch.made_up import BEGIN, MadeUp, write_model
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.serving import block_search
 from shared.recipes.hrnn.serving.state_cache import StateCache
@@ -20,7 +21,6 @@ from shared.serving.block_pipeline import rank_block, recommend_block
 from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.model_cache import LoadedModel
 from shared.serving.pipeline import rank_items, recommend_items
-from tests.recipes.made_up_models import BEGIN, MadeUp, write_model
 
 Mask = npt.NDArray[np.bool_]
 DATASETS = dict.fromkeys(("INTERACTIONS", "ITEMS", "USERS", "ACTIONS", "ACTION_INTERACTIONS"), "d")
