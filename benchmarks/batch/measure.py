@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,8 @@ def score_users(folder: Path) -> None:
     job, users = Job(model), [f"u{user:06}" for user in range(ML_100K.users)]
     size = choose_block_size(model)
     job.answer_block(users[:50])
-    together: list[float] = []
-    for _ in range(TIMES):
-        together.append(measure(lambda: answer_blocks(job, users, size)))
-    alone = measure(lambda: [job.answer_one(user) for user in users])
+    together = [measure(lambda: answer_blocks(job, users, size)) for _ in range(TIMES)]
+    alone = measure(lambda: answer_alone(job, users))
     print(
         f"\n## {len(users)} users, {ML_100K.items} items, {sum(ML_100K.events) // 2} events each, {model.recipe.name}"
     )
@@ -90,6 +89,11 @@ def score_users(folder: Path) -> None:
 def answer_blocks(job: Job, users: Sequence[str], size: int) -> None:
     for begin in range(0, len(users), size):
         job.answer_block(users[begin : begin + size])
+
+
+def answer_alone(job: Job, users: Sequence[str]) -> None:
+    for user in users:
+        job.answer_one(user)
 
 
 def score_catalogue(folder: Path, items: int, events: int, hidden: int) -> None:
@@ -108,15 +112,21 @@ def score_catalogue(folder: Path, items: int, events: int, hidden: int) -> None:
     for turn in range(TIMES):
         met = 3 + turn * few
         block = measure(lambda: job.answer_block(users[size : 2 * size])) / size
-        alone = measure(lambda: [job.answer_one(user) for user in users[met : met + few]]) / few
-        again = measure(lambda: [job.answer_one(user) for user in users[met : met + few]]) / few
+        alone = measure(partial(answer_alone, job, users[met : met + few])) / few
+        again = measure(partial(answer_alone, job, users[met : met + few])) / few
         found.append(
             (block, alone, again, measure(products.multiply_items) / size, measure(products.read_events) / size)
         )
     block, alone, again, of_items, of_events = (statistics.median(each) for each in zip(*found, strict=True))
     print(f"\n## {items:,} items, hidden {hidden}, {events} events a user, blocks of {size} users")
-    print(f"CPU milliseconds a user: in blocks {block * 1e3:.2f}, one after the other {alone * 1e3:.2f} (again, the history "
-          f"in the cache: {again * 1e3:.2f}), bare products {of_items * 1e3:.2f} + {of_events * 1e3:.2f}")  # fmt: skip
+    for name, seconds in (
+        ("in blocks", block),
+        ("bare products over the items", of_items),
+        ("bare products of the events", of_events),
+        ("one after the other", alone),
+        ("the same, with histories read before", again),
+    ):
+        print(f"{seconds * 1e3:.2f} CPU ms a user: {name}")
     show("rate of one after the other", statistics.median(a / b for b, a, *_ in found), 20.0)
     bare = statistics.median(b / (i + e) for b, _, _, i, e in found)
     show("times the bare products over items and of the events read", bare, 2.0, at_least=False)
