@@ -36,7 +36,7 @@ from shared.recipes.hrnn.serving.numpy_network import (
     SparseValues,
     get_weight_shapes,
 )
-from shared.recipes.hrnn.serving.shared_pass import Floats
+from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats
 from shared.recipes.hrnn.serving.state_cache import HistoryReader, StateCache, UserState
 from shared.recipes.scoring_api import ArtifactError, CandidateItems, ExplainedScores, Past, Query, SoughtItems
 
@@ -122,24 +122,36 @@ class Scorer:
             elif own is None:
                 yield CandidateItems(None, self.explained(query))
             else:
-                yield CandidateItems(own.places, ExplainedScores(own.scores, own.scores, popular=False))
+                rough = known.select_bounds(own.places)
+                yield CandidateItems(
+                    own.places, ExplainedScores(own.scores, own.scores, popular=False, approximate=rough)
+                )
 
     def _search_items(
         self, queries: Sequence[Query], sought: Sequence[SoughtItems], count: int, apart: Numbers
     ) -> list[BlockScores | None]:
-        """Return what is found of each query; None where nothing is known of its user. ``apart``: ``search_items``."""
+        """Return what is found of each query; None where nothing is known of its user. ``apart``: ``SearchedQuery``."""
         requests = self._build_block_requests(queries)
+        rough = [None if each is None else self._network.create_error_bounds(each.q_H, each.had) for each in requests]
         searched = [
             SearchedQuery(
-                request.q_H, request.had, request.new, wanted.masks, _NONE if wanted.places is None else wanted.places
+                request.q_H,
+                request.had,
+                request.new,
+                # The best of all items have to be made exact, of whatever the list is made.
+                wanted.masks if bounds is None else (*(mask for mask in wanted.masks if mask is not None), None),
+                _NONE if wanted.places is None else wanted.places,
+                apart,
             )
-            for request, wanted in zip(requests, sought, strict=True)
+            for request, wanted, bounds in zip(requests, sought, rough, strict=True)
             if request is not None
         ]
-        found = iter(search_items(self._network.source, searched, count, apart) if searched else ())
+        least = count if all(bounds is None for bounds in rough) else max(count, SETTLED)
+        found = iter(search_items(self._network.source, searched, least) if searched else ())
         asked = iter(searched)
         return [
-            None if request is None else BlockScores(next(asked), next(found), request.again) for request in requests
+            None if request is None else BlockScores(next(asked), next(found), request.again, bounds)
+            for request, bounds in zip(requests, rough, strict=True)
         ]
 
     def count_block_bytes(self, query: Query) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.distribution import find_best_items
+from shared.recipes.distribution import find_score_threshold
 from shared.recipes.hrnn import scoring
 from shared.recipes.hrnn.serving.block_scores import BlockScores, PlaceScores
 from shared.recipes.hrnn.serving.numpy_network import Relevance
@@ -89,7 +90,9 @@ class Scorer(scoring.Scorer):
                 yield CandidateItems(None, self.explained(query))
                 continue
             raised = self._raise_new_items(known, new, least, exploration)
-            yield raised.join_candidates(own, known.query.masks, count)
+            margin = 0.0 if known.rough is None else 2 * known.rough.greatest_bound
+            places, explained = raised.join_candidates(own, known.query.masks, count, margin)
+            yield CandidateItems(places, explained._replace(approximate=known.select_bounds(places)))
 
     def _raise_new_items(
         self, known: BlockScores, new: npt.NDArray[np.int64], least: float, exploration: Exploration
@@ -119,26 +122,33 @@ class RaisedItems(NamedTuple):
     """[N] The same with exploration, before all items are divided by their sum."""
 
     def join_candidates(
-        self, others: PlaceScores, masks: Sequence[npt.NDArray[np.bool_] | None], count: int
-    ) -> CandidateItems:
-        """Return the candidates of all items. ``others`` has those that are not new, and may have new ones."""
+        self, others: PlaceScores, masks: Sequence[npt.NDArray[np.bool_] | None], count: int, margin: float
+    ) -> tuple[npt.NDArray[np.int64], ExplainedScores]:
+        """Return the candidates of all items. ``others`` has those that are not new, and may have new ones.
+
+        Items are in a certain order if their logits differ by ``margin``.
+        """
         total = 1 - float(self.own.sum(dtype=np.float64)) + float(self.raised.sum())
-        likely = self._find_likely(masks, count)
+        likely = self._find_likely(masks, count, margin)
         of_others = np.isin(others.places, self.places, assume_unique=True)
         likely = np.union1d(likely, self.places.searchsorted(others.places[of_others]))
         places = np.concatenate([others.places[~of_others], self.places[likely]])
         own = np.concatenate([others.scores[~of_others], self.own[likely]])
         explored = np.concatenate([others.scores[~of_others] / total, self.raised[likely] / total]).astype(np.float32)
         order = places.argsort()
-        return CandidateItems(places[order], ExplainedScores(explored[order], own[order], popular=False))
+        return places[order], ExplainedScores(explored[order], own[order], popular=False)
 
-    def _find_likely(self, masks: Sequence[npt.NDArray[np.bool_] | None], count: int) -> npt.NDArray[np.int64]:
+    def _find_likely(
+        self, masks: Sequence[npt.NDArray[np.bool_] | None], count: int, margin: float
+    ) -> npt.NDArray[np.int64]:
         """Return the numbers of the items that may be among the best ``count``, with exploration or without."""
         if len(self.places) <= count:
             return np.arange(len(self.places))
         found = [_NONE]
         for mask in masks:
             allowed = np.arange(len(self.places)) if mask is None else np.flatnonzero(mask[self.places])
-            both = self.raised[allowed].astype(np.float32), self.own[allowed]
-            found += [allowed[find_best_items(scores, count)] for scores in both]
+            for scores in (self.raised[allowed], self.own[allowed]):
+                # Scores that float32 cannot tell apart are in the order of the items.
+                least = find_score_threshold(scores, count) * math.exp(-margin - 1e-6) if count and len(scores) else 0.0
+                found.append(allowed[scores >= least])
         return np.unique(np.concatenate(found))

@@ -14,7 +14,10 @@ import numpy.typing as npt
 
 from shared.recipes.hrnn.serving.block_search import FoundLogits, Places, SearchedQuery
 from shared.recipes.hrnn.serving.file_rows import Floats
+from shared.recipes.hrnn.serving.item_scan import ScanErrorBounds
 from shared.recipes.hrnn.serving.numpy_network import RepeatScores
+from shared.recipes.hrnn.serving.shared_pass import SETTLED
+from shared.recipes.scoring_api import ApproximateScores
 
 SMALLEST = 1e-37
 """Below this, float32 loses digits of a score, and its order is no longer that of the logits."""
@@ -30,13 +33,22 @@ class PlaceScores(NamedTuple):
 class BlockScores:
     """The scores of one query of a block."""
 
-    def __init__(self, query: SearchedQuery, found: FoundLogits, again: RepeatScores | None) -> None:
-        self.query, self.found = query, found
+    def __init__(
+        self, query: SearchedQuery, found: FoundLogits, again: RepeatScores | None, rough: ScanErrorBounds | None = None
+    ) -> None:
+        """``rough`` has the error bounds of the logits; None: they are exact."""
+        self.query = query
+        self.rough = rough
+        self.found = found if rough is None else _settle_logits(found, query.apart, rough)
         self._factor = 0.0
         #: float32[S]: the probabilities of the history's items.
         self.had: Floats = np.zeros(len(query.had), np.float32)
         if found.total > 0 and math.isfinite(found.total):
             self._divide(again)
+
+    def select_bounds(self, places_K: Places) -> ApproximateScores | None:
+        """Return the error bounds of these items alone, as if there were no other ones."""
+        return None if self.rough is None else _SelectedBounds(self.rough, places_K)
 
     def _divide(self, again: RepeatScores | None) -> None:
         """Divide the probability between new items and those of the history."""
@@ -59,15 +71,11 @@ class BlockScores:
         scores_K = self.compute_probabilities(self.found.logits)
         if scores_K.min(initial=self._factor) < SMALLEST:
             return None
-        places, scores = (
-            np.concatenate(each)
-            for each in (
-                (self.query.had, self.found.places, self.query.asked),
-                (self.had, scores_K, self.compute_probabilities(self.found.asked)),
-            )
+        of_asked = self.compute_probabilities(self.found.asked)
+        places, first = np.unique(
+            np.concatenate([self.query.had, self.found.places, self.query.asked]), return_index=True
         )
-        places, first = np.unique(places, return_index=True)
-        return PlaceScores(places, scores[first])
+        return PlaceScores(places, np.concatenate([self.had, scores_K, of_asked])[first])
 
     def compute_probabilities(self, logits_K: Floats) -> Floats:
         """float32[K]: return the probabilities of new items with these logits."""
@@ -80,6 +88,40 @@ class BlockScores:
         least = float(self.compute_probabilities(np.array([self.found.least], np.float32))[0])
         of_had = float(self.had[self.had > 0].min(initial=1.0))
         return min(least, of_had) if min(least, of_had) >= SMALLEST else 0.0
+
+
+class _SelectedBounds:
+    """``ApproximateScores`` of some items of a catalogue."""
+
+    def __init__(self, rough: ScanErrorBounds, places_K: Places) -> None:
+        self._rough, self._places_K = rough, places_K
+        self.greatest_bound = rough.greatest_bound
+
+    def get_bounds(self, places_K: Places) -> npt.NDArray[np.float64]:
+        return self._rough.get_bounds(self._places_K[places_K])
+
+    def compute_corrections(self, places_K: Places) -> npt.NDArray[np.float64]:
+        return self._rough.compute_corrections(self._places_K[places_K])
+
+
+def _settle_logits(found: FoundLogits, apart: Places, rough: ScanErrorBounds) -> FoundLogits:
+    """Return the logits with the best of them exact, as ``ScanErrorBounds.settle_best`` has them."""
+    places = np.concatenate([found.places, apart])
+    logits = np.concatenate([found.logits, found.apart])
+    (open_,) = (logits > -np.inf).nonzero()
+    before = logits[open_]
+    exact = before.copy()
+    settled = rough.settle_some(places[open_], exact, SETTLED)
+    logits[open_] = exact
+    most = max(found.most, float(exact.max(initial=-np.inf)))
+    total = found.total * math.exp(found.most - most) if found.total > 0 else 0.0
+    now, then = (np.exp(each[settled].astype(np.float64) - most).sum() for each in (exact, before))
+    return found._replace(
+        logits=logits[: len(found.logits)],
+        apart=logits[len(found.logits) :],
+        most=most,
+        total=total + float(now - then),
+    )
 
 
 def _sum_exp(x: Floats) -> float:

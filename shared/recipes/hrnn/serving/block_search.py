@@ -84,6 +84,8 @@ class SearchedQuery(NamedTuple):
     """The best items are wanted under each of these; None lets every item through."""
     asked: Places
     """[P] Items whose logits are wanted in any case."""
+    apart: Places
+    """[A] Items that are summed, but are not among the candidates, ascending; the same for all queries of a search."""
 
 
 class FoundLogits(NamedTuple):
@@ -106,23 +108,23 @@ class FoundLogits(NamedTuple):
     """[A] The logits of the items kept apart; -inf for those of ``had``."""
 
 
-def search_items(source: LogitSource, queries: Sequence[SearchedQuery], count: int, apart: Places) -> list[FoundLogits]:
-    """Search the items for each query. Items ``apart``, ascending, are summed, but are not among the candidates."""
+def search_items(source: LogitSource, queries: Sequence[SearchedQuery], count: int) -> list[FoundLogits]:
+    """Search the items for each query."""
     found: list[FoundLogits] = []
     for begin in range(0, len(queries), source.most_queries):
-        found += _Search(source, queries[begin : begin + source.most_queries], count, apart).run()
+        found += _Search(source, queries[begin : begin + source.most_queries], count).run()
     return found
 
 
 class _Search:
-    def __init__(self, source: LogitSource, queries: Sequence[SearchedQuery], count: int, apart: Places) -> None:
-        self._source, self._queries, self._apart = source, queries, apart
+    def __init__(self, source: LogitSource, queries: Sequence[SearchedQuery], count: int) -> None:
+        self._source, self._queries, self._apart = source, queries, queries[0].apart
         self._q_QH = np.stack([query.q_H for query in queries])
         many = len(queries)
         self._most_Q = np.full(many, -np.inf, np.float32)
         self._least_Q = np.full(many, np.inf, np.float32)
         self._total_Q = np.zeros(many)
-        self._apart_QA = np.empty((many, len(apart)), np.float32)
+        self._apart_QA = np.empty((many, len(self._apart)), np.float32)
         self._had = _FlatPlaces([query.had for query in queries])
         self._asked = _FlatPlaces([query.asked for query in queries])
         self._dense: list[tuple[int, Floats]] = []

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from shared.recipes.hrnn.config import GAP_BUCKETS, LAYERS, REPEAT_WIDTH, HrnnConfig
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, LastInteractions, compute_repeat_features
+from shared.recipes.hrnn.serving.block_scan import ScanSource
 from shared.recipes.hrnn.serving.block_search import FloatSource, LogitSource
 from shared.recipes.hrnn.serving.item_scan import ScanErrorBounds
 from shared.recipes.hrnn.serving.numpy_layers import LAYER_TYPES, BlockSteps, apply_rms_norm, apply_sigmoid
@@ -160,8 +161,13 @@ class NumpyNetwork:
 
     @cached_property
     def source(self) -> LogitSource:
-        """The logits of all items for blocks of queries."""
-        return FloatSource(self._of["item.weight"][:-1], self._of["bias"][:-1])
+        """The logits of all items for blocks of queries; the same estimates as for single ones."""
+        scan = self._passes.scan
+        return FloatSource(self._of["item.weight"][:-1], self._of["bias"][:-1]) if scan is None else ScanSource(scan)
+
+    def create_error_bounds(self, q_H: Floats, exact: Numbers) -> ScanErrorBounds | None:
+        """Return the error bounds of a query's logits, which are exact at some places; None: all are exact."""
+        return self._passes.create_error_bounds(q_H, exact)
 
     @staticmethod
     def share_out(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.batch.made_up import BEGIN, MadeUp, write_model
 from shared.recipes import RECIPES
-from shared.recipes.hrnn.serving import block_search
+from shared.recipes.hrnn.serving import block_search, shared_pass
 from shared.recipes.hrnn.serving.state_cache import StateCache
 from shared.recipes.scoring_api import Exploration, Past, Query
 from shared.serving import pipeline
@@ -20,7 +21,6 @@ from shared.serving.block_pipeline import rank_block, recommend_block
 from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.model_cache import LoadedModel
 from shared.serving.pipeline import rank_items, recommend_items
-from tests.recipes.made_up_models import BEGIN, MadeUp, write_model
 
 Mask = npt.NDArray[np.bool_]
 DATASETS = dict.fromkeys(("INTERACTIONS", "ITEMS", "USERS", "ACTIONS", "ACTION_INTERACTIONS"), "d")
@@ -34,7 +34,11 @@ MODELS = {
     "exploring": MadeUp(recipe="aws-user-personalization"),
     "exploring by itself": MadeUp(recipe="aws-user-personalization-v2", items=700),
     "ranking": MadeUp(recipe="aws-personalized-ranking"),
+    "scanned": MadeUp(items=9000, hidden=32),
+    "exploring and scanned": MadeUp(recipe="aws-user-personalization", items=9000, hidden=32, spread=0.6),
 }
+#: Catalogues of so many items are scanned in 8 bits here.
+SCANNED = 5000
 
 
 @dataclass
@@ -69,11 +73,14 @@ class GivenSelection(CandidateSelection):
 
 
 @pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS.keys())
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadedModel]:
+    patched = pytest.MonkeyPatch()
+    patched.setattr(shared_pass, "SCANNED", SCANNED)
     recipe = RECIPES[request.param.recipe]
     scorer = importlib.import_module(f"{recipe.module}.scoring").Scorer
     folder = write_model(tmp_path_factory.mktemp("model"), request.param)
-    return LoadedModel(scorer.load(folder), recipe, "g", DATASETS)
+    yield LoadedModel(scorer.load(folder), recipe, "g", DATASETS)
+    patched.undo()
 
 
 def draw_mask(rng: np.random.Generator, items: int) -> Mask | None:

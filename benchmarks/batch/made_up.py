@@ -27,7 +27,8 @@ class MadeUp:
     recipe: str = "aws-hrnn"
     items: int = 300
     users: int = 40
-    most_events: int = 60
+    events: tuple[int, int] = (1, 60)
+    """The fewest and the most events of a user."""
     hidden: int = 16
     cell: str = "linear"
     repeats: bool = True
@@ -75,7 +76,7 @@ def write_model(folder: Path, of: MadeUp, seed: int = 0) -> Path:
 
 
 def _draw_histories(of: MadeUp, rng: np.random.Generator) -> Histories:
-    lengths = rng.integers(1, of.most_events + 1, of.users)
+    lengths = rng.integers(of.events[0], of.events[1] + 1, of.users)
     items = [
         rng.integers(0, of.items, length) if of.repeats else rng.permutation(of.items)[:length] for length in lengths
     ]
