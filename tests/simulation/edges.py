@@ -21,7 +21,7 @@ from shared.aws import arns
 from shared.jobs.runner import ActivityTracker
 from shared.resources.solution.tuning import METRICS
 from shared.serving.model_cache import NotDeployable
-from shared.state.messages import BY_WIRE, Message, RunTrial
+from shared.state.messages import BY_WIRE, DeleteUsers, Message, RunTrial
 from shared.store import Record
 from tests.simulation.world import Event, SimProcess, Task, World
 from tests.unit.state_machine.control_plane import WatchedStore
@@ -32,8 +32,10 @@ CALLS = (
     *("list_in_progress", "list_outbox", "add_to_outbox", "remove_from_outbox"),
     *("claim_lease", "renew_lease", "release_lease", "get_lease", "acquire_lock", "send_heartbeat"),
     *("list_live_processes", "append_interactions", "get_recent_interactions", "get_seen_items", "get_last_arrival"),
-    *("clear_dataset", "save_put_records", "get_last_put"),
+    *("clear_dataset", "save_put_records", "get_last_put", "measure_stream"),
 )
+#: How often a deletion of users waits for other work.
+POSTPONED = 0.4
 #: Those of which more must hold than the twin checks by itself.
 WATCHED = frozenset({"create", "replace", "claim"})
 #: A worker knows that its work is another's after so long (seconds): it looks each second, and may not be answered.
@@ -294,6 +296,8 @@ class Child:
             self.says.append((at, None))
         elif chance.random() < 0.12:
             self.says.append((at, {"failed": f"It can't be done: {arn} of attempt {attempt}"}))
+        elif job == DeleteUsers.wire and chance.random() < POSTPONED:
+            self.says.append((at, {"postponed": True}))
         else:
             self.says.append((at, {"finished": self._outcome(job)}))
             self.world.at(at, lambda: self._keep(arn, attempt))

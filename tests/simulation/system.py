@@ -61,7 +61,9 @@ ROLES: Mapping[str, int] = {
 SETTINGS = Settings(
     deletion_seconds=1.0,
     deploy_deadline_seconds=60.0,
-    **dict.fromkeys(("import_silence_seconds", "training_silence_seconds", "trial_silence_seconds"), 20.0),
+    **dict.fromkeys(
+        (f"{work}_silence_seconds" for work in ("import", "export", "data_deletion", "training", "trial")), 20.0
+    ),
     auto_training=True,
     quota_pending_solution_versions=3,
 )
