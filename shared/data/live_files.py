@@ -220,11 +220,14 @@ class LiveFileWriter:
                 draft.rename(path)
                 log.warning("index of live events restored", dataset=self._dataset, file=file.name)
 
-    def remove_garbage(self, keep_seconds: float = KEEP_SECONDS) -> None:
+    def remove_garbage(self, keep_seconds: float | None = None) -> None:
         """Remove the files that don't count: those of writers that died, and those replaced for ``keep_seconds``.
+
+        By default that is KEEP_SECONDS.
 
         This writer has begun: no earlier one can put its files into the list any more.
         """
+        keep_seconds = KEEP_SECONDS if keep_seconds is None else keep_seconds
         superseded = self._store.list_superseded_files(self._dataset)
         kept = {
             *(file.name for file in self._store.list_live_files(self._dataset)),

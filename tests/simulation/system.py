@@ -53,7 +53,7 @@ ROLES: Mapping[str, int] = {
     "api": 2,
     "events": 1,
     "status": 2,
-    "importing": 1,
+    "importing": 2,
     "training": 2,
     "tuning": 2,
     "runtime": 2,
