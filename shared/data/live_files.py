@@ -95,7 +95,8 @@ class LiveFileWriter:
         if first is None:
             raise WriterReplaced(self._dataset)
         columns = ", ".join(f"{name}: {quote_literal(type_)}" for name, type_ in _COLUMNS.items())
-        source = f"read_json({quote_literal(glob.escape(str(lines)))}, format = 'newline_delimited', columns = {{{columns}}})"
+        path = quote_literal(glob.escape(str(lines)))
+        source = f"read_json({path}, format = 'newline_delimited', columns = {{{columns}}})"
         file = self._write_file(f"SELECT * FROM {source}", first, cut.last, events, cut.generation)
         lines.unlink()
         if not self._store.commit_live_file(cut, file):
