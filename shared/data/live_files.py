@@ -10,6 +10,7 @@ The next writer removes them. Files that were replaced stay for KEEP_SECONDS: a 
 from __future__ import annotations
 
 import contextlib
+import glob
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -77,19 +78,25 @@ class LiveFileWriter:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def compact_stream(self) -> LiveFile | None:
-        """Move the events of the stream to a new file; return it, or None where the stream is empty.
+        """Move all events that have arrived to a new file; return it, or None where the stream is empty.
 
-        Raises WriterReplaced.
+        First those of a compaction that died, to a file of their own. Raises WriterReplaced.
         """
-        cut = self._store.cut_stream(self._dataset, self._name)
-        if cut is None:
-            return None
+        file = None
+        while (cut := self._store.cut_stream(self._dataset, self._name)) is not None:
+            file = self._move_events(cut)
+            if not cut.resumed:
+                break
+        return file
+
+    def _move_events(self, cut: StreamCut) -> LiveFile:
         lines = self._scratch / "lines"
         first, events = self._write_lines(cut, lines)
         if first is None:
             raise WriterReplaced(self._dataset)
         columns = ", ".join(f"{name}: {quote_literal(type_)}" for name, type_ in _COLUMNS.items())
-        source = f"read_json({quote_literal(str(lines))}, format = 'newline_delimited', columns = {{{columns}}})"
+        path = quote_literal(glob.escape(str(lines)))
+        source = f"read_json({path}, format = 'newline_delimited', columns = {{{columns}}})"
         file = self._write_file(f"SELECT * FROM {source}", first, cut.last, events, cut.generation)
         lines.unlink()
         if not self._store.commit_live_file(cut, file):
@@ -220,11 +227,14 @@ class LiveFileWriter:
                 draft.rename(path)
                 log.warning("index of live events restored", dataset=self._dataset, file=file.name)
 
-    def remove_garbage(self, keep_seconds: float = KEEP_SECONDS) -> None:
+    def remove_garbage(self, keep_seconds: float | None = None) -> None:
         """Remove the files that don't count: those of writers that died, and those replaced for ``keep_seconds``.
+
+        By default that is KEEP_SECONDS.
 
         This writer has begun: no earlier one can put its files into the list any more.
         """
+        keep_seconds = KEEP_SECONDS if keep_seconds is None else keep_seconds
         superseded = self._store.list_superseded_files(self._dataset)
         kept = {
             *(file.name for file in self._store.list_live_files(self._dataset)),

@@ -42,6 +42,8 @@ MOST_EVENTS: Mapping[str, int] = {"INTERACTIONS": 100, "ACTION_INTERACTIONS": 30
 
 #: A new state is read after at least so many times the duration of the last reader, which limits the load of reader.
 PACE = 10.0
+#: Types of datasets that deletions of users leave as they are.
+WITHOUT_USERS = frozenset({"ITEMS", "ACTIONS"})
 #: How the names of the files under ``work/<dataset>`` begin.
 _FILE_PREFIXES: Mapping[type[Snapshot] | type[UserEventIndex], str] = {Snapshot: "snapshot-", UserEventIndex: "seen-"}
 _DRAFTS = "draft-"
@@ -79,8 +81,8 @@ class DatasetState:
     """Its current imports, the older ones first."""
     put: float
     """When its newest put record arrived (epoch seconds); 0.0 for none."""
-    purges: int
-    """How often users were deleted from its group."""
+    purges: int | None
+    """How often users were deleted from its group; None where the dataset holds no users."""
 
     @property
     def name(self) -> str:
@@ -97,7 +99,7 @@ class _OpenSnapshot:
 
     opened: Snapshot | UserEventIndex
     name: str
-    purges: int
+    purges: int | None
     began: float
     seconds: float
     """How long it took to open or make."""
@@ -175,8 +177,8 @@ class SnapshotCache:
         return outdated | (self.live_events.list_outdated() if purges else set())
 
     def _is_outdated(self, dataset_arn: str, held: _OpenSnapshot, purges: Mapping[str, int]) -> bool:
-        dataset = self._store.get(dataset_arn) if purges else None
-        return dataset is not None and held.purges < purges.get(dataset.body.get("datasetGroupArn", ""), 0)
+        dataset = self._store.get(dataset_arn) if purges and held.purges is not None else None
+        return dataset is not None and (held.purges or 0) < purges.get(dataset.body.get("datasetGroupArn", ""), 0)
 
     def _refresh_one(self, kind: type[Snapshot] | type[UserEventIndex], dataset_arn: str, held: _OpenSnapshot) -> None:
         state = self._find_state(kind, dataset_arn)
@@ -221,7 +223,7 @@ class SnapshotCache:
             schema={**schema, "schemaArn": dataset.body["schemaArn"]},
             jobs=list(reversed(list(iter_current_jobs(dataset_arn, self._reader)))),
             put=self._store.get_last_put(dataset_arn) if kind is Snapshot else 0.0,
-            purges=count_purges(dataset.body.get("datasetGroupArn", ""), self._store),
+            purges=self._count_purges(dataset),
         )
 
     def _make_open(self, kind: type[Snapshot] | type[UserEventIndex], state: DatasetState) -> _OpenSnapshot:
@@ -279,7 +281,12 @@ class SnapshotCache:
         return True
 
     def _was_purged(self, state: DatasetState) -> bool:
-        return count_purges(state.dataset.body.get("datasetGroupArn", ""), self._store) != state.purges
+        return self._count_purges(state.dataset) != state.purges
+
+    def _count_purges(self, dataset: Record) -> int | None:
+        if dataset.body["datasetType"] in WITHOUT_USERS:
+            return None
+        return count_purges(dataset.body.get("datasetGroupArn", ""), self._store)
 
     def _write_rows(self, target: Path, state: DatasetState, database: DuckDBSession) -> None:
         """Write the newest row of each id, imported or put."""

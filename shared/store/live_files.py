@@ -54,6 +54,8 @@ class StreamCut:
     writer: str
     last: str
     generation: int
+    resumed: bool
+    """Whether an earlier compaction that died has decided this: later events may have come since."""
 
 
 @dataclass(frozen=True, kw_only=True)

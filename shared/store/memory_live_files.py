@@ -124,11 +124,12 @@ class MemoryLiveFiles:
             if not self._is_writer(dataset, writer):
                 return None
             state = self._live[dataset]
-            if state.generation == state.oldest:
+            resumed = state.generation != state.oldest
+            if not resumed:
                 if not self._streams.get(dataset):
                     return None
                 state.generation, state.cut = self._create_generation(), self._streams[dataset][-1][0]
-            return StreamCut(dataset=dataset, writer=writer, last=state.cut, generation=state.oldest)
+            return StreamCut(dataset=dataset, writer=writer, last=state.cut, generation=state.oldest, resumed=resumed)
 
     def commit_live_file(self, cut: StreamCut, file: LiveFile) -> bool:
         with self._lock:

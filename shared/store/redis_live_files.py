@@ -58,7 +58,10 @@ class RedisLiveFiles:
 
     def cut_stream(self, dataset: str, writer: str) -> StreamCut | None:
         found = self._scripts["cut"](args=[self._prefix, dataset, writer])
-        return found and StreamCut(dataset=dataset, writer=writer, last=found[0], generation=int(found[1]))
+        if not found:
+            return None
+        last, generation, resumed = found
+        return StreamCut(dataset=dataset, writer=writer, last=last, generation=generation, resumed=bool(resumed))
 
     def commit_live_file(self, cut: StreamCut, file: LiveFile) -> bool:
         following, entry = get_next_position(cut.last), record_codec.write_live_file(file)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.resources.solution.tuning import METRICS
-from shared.state.messages import RunTrial
+from shared.state.messages import DeleteUsers, RunTrial
 from tests.simulation.edges import Disk, Faults, Server
 from tests.simulation.world import SimProcess, Task, World
 
@@ -16,6 +16,8 @@ from tests.simulation.world import SimProcess, Task, World
 NOTICED = 3.5
 #: How often a job that goes well shows that it gets on (seconds).
 SIGN_EVERY = 8.0
+#: How often a deletion of users waits for other work.
+POSTPONED = 0.4
 
 
 @dataclass(eq=False)
@@ -59,6 +61,8 @@ class Child:
             self.says.append((at, None))
         elif chance.random() < 0.12:
             self.says.append((at, {"failed": f"It can't be done: {arn} of attempt {attempt}"}))
+        elif job == DeleteUsers.wire and chance.random() < POSTPONED:
+            self.says.append((at, {"postponed": True}))
         else:
             self.says.append((at, {"finished": self._outcome(job)}))
             self.world.at(at, lambda: self._keep(arn, attempt))

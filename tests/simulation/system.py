@@ -57,7 +57,7 @@ ROLES: Mapping[str, int] = {
     "api": 2,
     "events": 1,
     "status": 2,
-    "importing": 1,
+    "importing": 2,
     "training": 2,
     "tuning": 2,
     "inference": 2,
@@ -67,7 +67,8 @@ SETTINGS = Settings(
     deletion_seconds=1.0,
     deploy_deadline_seconds=60.0,
     **dict.fromkeys(
-        ("import_silence_seconds", "training_silence_seconds", "trial_silence_seconds", "batch_silence_seconds"), 20.0
+        (f"{work}_silence_seconds" for work in ("import", "export", "data_deletion", "training", "trial", "batch")),
+        20.0,
     ),
     auto_training=True,
     quota_pending_solution_versions=3,

@@ -47,7 +47,7 @@ from workers.importing.user_data import EVENT_TYPES, USERS, UserData
 log = structlog.get_logger()
 
 #: How long this process waits for the runtimes before it gives its worker back (seconds).
-PATIENCE = 15.0
+PATIENCE = 5.0
 POLL_SECONDS = 0.2
 MODELS = ("solution_version", "recommender_version")
 

@@ -86,11 +86,13 @@ def test_the_next_compaction_takes_up_the_cut_of_one_that_died(store: Store) -> 
     first = cut(store, "dead")
     send(store, "b")
     store.begin_live_writing("d", "w")
-    assert cut(store, "w") == replace(first, writer="w")
+    assert not first.resumed
+    assert cut(store, "w") == replace(first, writer="w", resumed=True)
     assert not store.commit_live_file(first, MADE)
     assert store.cut_stream("d", "dead") is None
     assert store.commit_live_file(cut(store, "w"), replace(MADE, last=first.last))
     second = cut(store, "w")
+    assert not second.resumed
     assert (second.generation, second.last > first.last) == (first.generation + 1, True)
 
 

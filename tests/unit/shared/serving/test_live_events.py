@@ -13,7 +13,7 @@ import redis
 
 import shared.store.redis
 from shared.aws.errors import ServiceUnavailable
-from shared.data import live_files, live_index
+from shared.data import live_index
 from shared.data.live_events import iter_live_events
 from shared.data.live_files import LiveFileWriter
 from shared.serving import live_events
@@ -119,6 +119,11 @@ class Observed:
             writer.compact_stream()
             writer.sweep_moved_generations()
             writer.merge_small_files()
+
+    def remove_replaced_files(self) -> None:
+        for name in self.store.list_superseded_files(D):
+            for path in self.artifacts.get_live_folder(D).glob(name.replace(".parquet", ".*")):
+                path.unlink()
 
 
 class Died(Exception):
@@ -236,7 +241,6 @@ def test_files_that_were_replaced_and_removed_are_not_asked_for_again(
     observed: Observed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader gets the list, and before it opens the files they are merged, and removed."""
-    monkeypatch.setattr(live_files, "KEEP_SECONDS", -1e9)
     observed.send(20)
     observed.compact(lambda: None)
     observed.send(3)
@@ -249,7 +253,7 @@ def test_files_that_were_replaced_and_removed_are_not_asked_for_again(
             moved.append(True)
             observed.send(20)
             observed.compact(lambda: None)
-            observed.compact(lambda: None)
+            observed.remove_replaced_files()
             assert not (observed.artifacts.get_live_folder(D) / found[0].name).exists()
         return found
 
