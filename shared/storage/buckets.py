@@ -416,8 +416,7 @@ def _convert_s3_errors(place: _Location) -> Iterator[None]:
         yield
     except NoCredentialsError as error:
         raise BucketError(
-            f"{_FORBIDDEN} Give the worker credentials, for example AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY."
+            f"{_FORBIDDEN} Give the worker credentials, for example AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         ) from error
     except (ClientError, S3UploadFailedError) as error:
         # For a failed upload boto3 raises an error of its own, with the ClientError as its context.
