@@ -87,7 +87,7 @@ def test_a_folder_that_can_not_be_made_is_refused_with_a_sentence(tmp_path: Path
     """As below a file, in a folder of another user, or on a disk that is read-only."""
     (tmp_path / "file").touch()
     folder = DataDir(tmp_path / inside)
-    with pytest.raises(CannotStart, match="can't be used .*: choose another --data-dir"), folder.lock():
+    with pytest.raises(CannotStart, match=r"can't be used .*: choose another --data-dir"), folder.lock():
         pass
 
 
