@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from services.cli.errors import CannotStart, InUse
 
@@ -43,14 +44,21 @@ class DataDir:
 
         Raises InUse, CannotStart.
         """
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._restrict_permissions()
-        with self._lock.open("a+") as lock:
+        with self._open_lock() as lock:
             self._acquire_lock(lock.fileno())
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
             yield lock.fileno()
+
+    def _open_lock(self) -> TextIO:
+        """Raises CannotStart."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._restrict_permissions()
+            return self._lock.open("a+")
+        except OSError as error:
+            raise CannotStart(f"{self.path} can't be used ({error.strerror}): choose another --data-dir") from error
 
     def _restrict_permissions(self) -> None:
         """Let only its owner read the folder. Raises CannotStart."""

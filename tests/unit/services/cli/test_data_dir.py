@@ -82,6 +82,22 @@ def test_a_folder_that_can_not_be_closed_is_refused(tmp_path: Path, monkeypatch:
         DataDir(tmp_path).lock().__enter__()
 
 
+@pytest.mark.parametrize("inside", ["file", "file/below"])
+def test_a_folder_that_can_not_be_made_is_refused_with_a_sentence(tmp_path: Path, inside: str) -> None:
+    """As below a file, in a folder of another user, or on a disk that is read-only."""
+    (tmp_path / "file").touch()
+    folder = DataDir(tmp_path / inside)
+    with pytest.raises(CannotStart, match=r"can't be used .*: choose another --data-dir"), folder.lock():
+        pass
+
+
+def test_a_lock_that_can_not_be_written_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "new" / "lock").mkdir(parents=True)
+    (tmp_path / "new").chmod(0o700)
+    with pytest.raises(CannotStart, match="can't be used"), DataDir(tmp_path / "new").lock():
+        pass
+
+
 def test_keys_and_passwords_are_made_once(tmp_path: Path) -> None:
     with DataDir(tmp_path).lock():
         keys, password = DataDir(tmp_path).load_or_create_keys(), DataDir(tmp_path).load_or_create_redis_password()
