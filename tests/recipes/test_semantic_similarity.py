@@ -246,7 +246,7 @@ def test_items_that_come_later_are_found_and_asked_for(scorer: Scorer) -> None:
     for item in later:
         others = {"a", "z", "b0035"}
         assert {subject(found) for found in find_related(updated, item.item_id, 5) if found not in others} <= {3}
-        assert item.item_id in find_related(updated, "b003", 4)
+        assert item.item_id in find_related(updated, "b003", BOOKS)
     assert find_related(updated, "b003", 2, influence=RankingInfluence(freshness=1.0))[0] != "z"
     assert "z" not in scorer.item_ids
     assert find_related(updated, "?", 2) == ["b000", "b001"]
