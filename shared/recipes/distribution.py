@@ -103,7 +103,7 @@ def find_contenders(
     return may_be
 
 
-def find_score_threshold(scores_I: npt.NDArray[np.float32], count: int) -> float:
+def find_score_threshold(scores_I: npt.NDArray[np.floating[Any]], count: int) -> float:
     """Return a score that at least ``count`` items reach, and few more."""
     count = min(count, len(scores_I))
     if count > COLUMNS // 8 or len(scores_I) < 2 * COLUMNS:

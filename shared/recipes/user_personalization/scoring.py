@@ -147,7 +147,7 @@ class RaisedItems(NamedTuple):
         found = [_NONE]
         for mask in masks:
             allowed = np.arange(len(self.places)) if mask is None else np.flatnonzero(mask[self.places])
-            for scores in (self.raised[allowed], self.own[allowed]):
+            for scores in (self.raised[allowed].astype(np.float32), self.own[allowed]):
                 # Scores that float32 cannot tell apart are in the order of the items.
                 least = find_score_threshold(scores, count) * math.exp(-margin - 1e-6) if count and len(scores) else 0.0
                 found.append(allowed[scores >= least])
