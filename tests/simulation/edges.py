@@ -32,7 +32,7 @@ CALLS = (
     *("list_in_progress", "list_outbox", "add_to_outbox", "remove_from_outbox"),
     *("claim_lease", "renew_lease", "release_lease", "get_lease", "acquire_lock", "send_heartbeat"),
     *("list_live_processes", "append_interactions", "get_recent_interactions", "get_seen_items", "get_last_arrival"),
-    *("clear_dataset", "save_put_records", "get_last_put"),
+    *("clear_dataset", "save_put_records", "get_last_put", "measure_stream"),
 )
 #: Those of which more must hold than the twin checks by itself.
 WATCHED = frozenset({"create", "replace", "claim"})
