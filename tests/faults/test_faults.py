@@ -298,6 +298,18 @@ def test_redis_stopped_for_ten_seconds_is_waited_for(hasty: System) -> None:
     assert ended["status"] == "ACTIVE", ended
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("part", ["services.status", "workers.importing.app"])
+def test_a_worker_that_is_stopped_for_good_is_replaced(hasty: System, part: str) -> None:
+    make = maker(hasty)
+    dataset, location = make.dataset(), make.csv()
+    [hung] = kill(hasty, part, signal.SIGSTOP)
+    started = make.started_import(dataset, location)
+    until(lambda: gone(hung), 120, f"the end of {part}")
+    job = make.settled("dataset_import_job", "datasetImportJob", started)
+    assert job["status"] == "ACTIVE", job
+
+
 def test_everything_is_found_again_at_the_next_up_and_nothing_runs_in_between(tmp_path: Path) -> None:
     first = start_system(tmp_path, **ONCE)
     make = maker(first)
