@@ -100,15 +100,25 @@ def select_pair_features(found_NFI: npt.NDArray[np.float32], pairs: Pairs) -> np
 
 class NewItemChoice:
     """The choices among new items: the parts of their logits ``x_NFI``, the histories' items ``had``, bool[N,I], which
-    are no candidates, and the items taken, as in ``Targets``."""
+    are no candidates, the items taken, as in ``Targets``, and the users who chose, int64[N]; None: each choice is of
+    another user."""
 
     network_weights = (1.0, 1.0) + (0.0,) * (len(NAMES) + len(FASHION))
 
     def __init__(
-        self, x_NFI: Tensor, had_NI: Tensor, rows_K: Tensor, items_K: Tensor, weights_K: Tensor, fixed: int = 0
+        self,
+        x_NFI: Tensor,
+        had_NI: Tensor,
+        rows_K: Tensor,
+        items_K: Tensor,
+        weights_K: Tensor,
+        fixed: int = 0,
+        users_N: Tensor | None = None,
     ) -> None:
         """The first ``fixed`` weights stay the network's own."""
         self.fixed = fixed
+        #: [K] The user of each target, numbered from 0.
+        self.users_K = rows_K if users_N is None else torch.unique(users_N, return_inverse=True)[1][rows_K]
         self._x_NFI, self._had_NI = x_NFI, had_NI
         self._taken = rows_K, items_K, weights_K
         self._weights_N = torch.zeros(len(x_NFI)).index_add_(0, rows_K, weights_K)
@@ -249,6 +259,7 @@ class BlendFitter:
         self._of_new: list[tuple[Tensor, ...]] = []
         self._of_again: list[tuple[Tensor, ...]] = []
         self._of_share: list[tuple[Tensor, ...]] = []
+        self._users: list[Tensor] = []
         self._rows = self._pairs = 0
 
     def add(self, x_NH: Tensor, places_N: Tensor, targets: Targets) -> None:
@@ -265,6 +276,7 @@ class BlendFitter:
             weights_N2 = targets.weights.new_zeros(len(q_NH), 2)
             weights_N2.index_put_((targets.rows, had_K.long()), targets.weights, accumulate=True)
             self._of_share.append((share_N.cpu(), weights_N2.cpu()))
+        self._users.append(self._streams.find_users(places_N))
         self._rows += len(places_N)
 
     def _add_new_items(
@@ -303,7 +315,7 @@ class BlendFitter:
     def fit_blend(self, on_block: Callable[[], None] = lambda: None) -> BlendWeights:
         """Return the weights. ``on_block`` is called often, and may raise to stop."""
         x_NFI, had_NI, rows_K, items_K, weights_K = (torch.cat(each) for each in zip(*self._of_new, strict=True))
-        of_new = NewItemChoice(x_NFI, had_NI, rows_K, items_K, weights_K, self._fixed)
+        of_new = NewItemChoice(x_NFI, had_NI, rows_K, items_K, weights_K, self._fixed, torch.cat(self._users))
         new = fit_weights(of_new, on_block)
         # With fixed weights, items that no counter knows would fall behind as the logits of the rest grow.
         if not self._fixed:

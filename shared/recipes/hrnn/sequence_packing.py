@@ -190,6 +190,10 @@ class Streams:
         """Return how many events the user of each event had before it."""
         return self._position_E[torch.from_numpy(events_Q).to(self.device)].cpu().numpy().astype(np.int64)
 
+    def find_users(self, places_N: Tensor) -> Tensor:
+        """[N] Return the number of the user of each event."""
+        return torch.from_numpy(np.searchsorted(self._offsets, places_N.cpu().numpy(), side="right") - 1)
+
     def read_events(self, places_TB: Tensor, before_TB: Tensor) -> Events:
         """Return the network's inputs at these places: the user's previous event, or START."""
         begins_TB = self._position_E[places_TB] == 0
