@@ -47,6 +47,10 @@ class FileRows:
                 raise OSError("a file of weights has become shorter")
         return rows_KH
 
+    def read_mapped(self) -> None:
+        """From now on read through the mapping: for a process that reads all of the array in any case."""
+        self._file = None
+
     def release_pages(self) -> None:
         """Drop the pages that were read through the mapping from this process's memory."""
         mapped = _find_mapping(self.array_IH)

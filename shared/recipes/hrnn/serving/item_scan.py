@@ -88,7 +88,10 @@ class QuantizedScan:
         self._rooms.append(room)
 
     def iter_codes(self, size: int) -> Iterator[Codes]:
-        """Yield the codes int8[C,H] of ``size`` items after the other, computed from their vectors."""
+        """Yield the codes int8[C,H] of ``size`` items at a time, computed from their vectors.
+
+        From then on exact logits are computed from the mapped vectors, as for blocks of queries.
+        """
         for begin in range(0, len(self._bias_I), size):
             chunk = slice(begin, begin + size)
             yield _quantize_vectors(self._rows.array_IH[chunk], self._scale_I[chunk]).astype(np.int8)

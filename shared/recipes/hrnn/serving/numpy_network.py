@@ -22,6 +22,7 @@ from shared.recipes.hrnn.config import GAP_BUCKETS, LAYERS, REPEAT_WIDTH, HrnnCo
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, LastInteractions, compute_repeat_features
 from shared.recipes.hrnn.serving.block_scan import ScanSource
 from shared.recipes.hrnn.serving.block_search import FloatSource, LogitSource
+from shared.recipes.hrnn.serving.file_rows import FileRows
 from shared.recipes.hrnn.serving.item_scan import ScanErrorBounds
 from shared.recipes.hrnn.serving.numpy_layers import LAYER_TYPES, BlockSteps, apply_rms_norm, apply_sigmoid
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, SharedPasses, open_rows
@@ -163,6 +164,8 @@ class NumpyNetwork:
     def source(self) -> LogitSource:
         """The logits of all items for blocks of queries; the same estimates as for single ones."""
         scan = self._passes.scan
+        if isinstance(self._items, FileRows):
+            self._items.read_mapped()
         return FloatSource(self._of["item.weight"][:-1], self._of["bias"][:-1]) if scan is None else ScanSource(scan)
 
     def create_error_bounds(self, q_H: Floats, exact: Numbers) -> ScanErrorBounds | None:
