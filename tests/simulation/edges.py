@@ -35,7 +35,7 @@ CALLS = (
     *("clear_dataset", "save_put_records", "get_last_put", "measure_stream"),
 )
 #: How often a deletion of users waits for other work.
-POSTPONED = 0.4
+POSTPONED = 0.2
 #: Those of which more must hold than the twin checks by itself.
 WATCHED = frozenset({"create", "replace", "claim"})
 #: A worker knows that its work is another's after so long (seconds): it looks each second, and may not be answered.
