@@ -27,7 +27,7 @@ TABLES: Mapping[str, list[dict[str, Any]]] = {
 METRIC = {"eventType": "watch", "metricName": "watched", "expression": "SAMPLECOUNT()"}
 MOVING = ("PENDING", "IN_PROGRESS", "STOPPING")
 #: Redis keys that change by themselves: signs of life, locks, the queue's own.
-RESTLESS = ("beat", "invocation", "lease", "lock", "queue", "tidied")
+RESTLESS = ("beat", "invocation", "lease", "lock", "purges", "queue", "tidied")
 
 
 class World:

@@ -17,7 +17,7 @@ NOTICED = 3.5
 #: How often a job that goes well shows that it gets on (seconds).
 SIGN_EVERY = 8.0
 #: How often a deletion of users waits for other work.
-POSTPONED = 0.4
+POSTPONED = 0.2
 
 
 @dataclass(eq=False)
