@@ -37,11 +37,6 @@ def advance_recommender(command: messages.AdvanceRecommender) -> None:
     recommenders.advance_recommender(get_current_process(), command.arn)
 
 
-@register_handler(messages.Decline)
-def decline_work(command: messages.Decline) -> None:
-    transitions.decline_work(get_current_process().store, command)
-
-
 @register_handler(messages.Remove)
 def remove_resource(command: messages.Remove) -> None:
     record = get_current_process().store.get(command.arn)

@@ -20,7 +20,7 @@ from shared.state.lifecycle import (
     GONE,
     Happened,
 )
-from shared.state.messages import Decline, Fact, Failed, Finished, Progressed, Provision, Remove, Started
+from shared.state.messages import Fact, Failed, Finished, Progressed, Provision, Remove, Started
 from shared.storage.artifacts import Artifacts
 from shared.store import Conflict, Record, Store
 
@@ -117,16 +117,6 @@ def provision_resource(store: Store, command: Provision) -> None:
 
 def _has_runtime(store: Store) -> bool:
     return any(name.startswith("runtime@") for name in store.list_live_processes())
-
-
-def decline_work(store: Store, command: Decline) -> None:
-    """Fail a job of a kind that this release does not implement."""
-    record = store.get(command.arn)
-    if record is None or record.in_progress not in CLAIMABLE:
-        return
-    work = record.kind.replace("_", " ")
-    reason = f"foretaste keeps and checks a {work}, but does not do its work yet; docs/operations.md says what it does."
-    write_transition(store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
 
 
 def remove_resource(store: Store, artifacts: Artifacts, command: Remove) -> None:

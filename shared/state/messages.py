@@ -128,12 +128,6 @@ class AdvanceRecommender(Command):
     wire = "status.advance_recommender"
 
 
-class Decline(Command):
-    """Fail a job of a kind that this release does not implement yet."""
-
-    wire = "status.decline"
-
-
 class Remove(Command):
     """Remove a resource after a Delete request, with all records that it owns."""
 
@@ -206,7 +200,6 @@ COMMANDS: tuple[type[Command], ...] = (
     HelpBatchJob,
     Provision,
     AdvanceRecommender,
-    Decline,
     Remove,
 )
 FACTS: tuple[type[Fact], ...] = (Started, Progressed, Finished, Failed, Stopped)

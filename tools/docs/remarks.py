@@ -1,7 +1,6 @@
-"""Where an operation differs from AWS's, or is not implemented yet: a sentence each, with the test that confirms it.
+"""Where an operation differs from AWS's: a sentence each, with the test that confirms it.
 
-A test checks that every confirming test exists. A sentence about something that is *not* done names a test that breaks
-when it is done.
+A test checks that every confirming test exists.
 """
 
 from __future__ import annotations
@@ -26,11 +25,6 @@ _SUMS = "tests/unit/services/status/test_attribution.py"
 _BATCH = "tests/unit/workers/inference/test_batch_inference_job.py"
 
 _SEGMENTS = "tests/unit/workers/inference/test_batch_segment_job.py"
-
-_NOT_DONE = (
-    "the request is checked and kept as at AWS, but this release does not do the job: it ends failed, with a "
-    "failureReason that says so"
-)
 
 REMARKS: Mapping[str, tuple[Remark, ...]] = {
     "CreateSolution": (

@@ -30,7 +30,6 @@ NAMES = {
     "inference.help_batch_job": {"arn"},
     "status.provision": {"arn"},
     "status.advance_recommender": {"arn"},
-    "status.decline": {"arn"},
     "status.remove": {"arn"},
     "status.started": {"arn", "attempt"},
     "status.progressed": {"arn", "attempt", "progress"},

@@ -10,7 +10,6 @@ from typing import Any
 from shared.resources import RESOURCES
 from shared.state.messages import (
     AdvanceRecommender,
-    Decline,
     Fact,
     Failed,
     Finished,
@@ -147,8 +146,8 @@ class Account:
                     self.look_again()
             case AdvanceRecommender():
                 self.look_again()
-            case Provision() | Decline() if known and moving in WORKED_ON:
-                known.hear("finished" if isinstance(message, Provision) else "failed")
+            case Provision() if known and moving in WORKED_ON:
+                known.hear("finished")
             case Remove() if moving.startswith("DELETE"):
                 self.model.died(message.arn)
         self._claimed(lease)

@@ -27,7 +27,7 @@ from shared.jobs.celery_app import build_outbox_entry
 from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, ResourceReader
 from shared.settings import Settings
-from shared.state.messages import AdvanceRecommender, Command, Decline, Fact, Message, Provision, Remove, Started
+from shared.state.messages import AdvanceRecommender, Command, Fact, Message, Provision, Remove, Started
 from shared.storage.artifacts import Artifacts
 from shared.store import Lease, OutboxEntry, Record
 from shared.store.memory import MemoryStore
@@ -164,8 +164,6 @@ class ControlPlane:
                 recommenders.advance_recommender(self._process, message.arn)
             case Provision():
                 transitions.provision_resource(self.store, message)
-            case Decline():
-                transitions.decline_work(self.store, message)
             case Remove():
                 transitions.remove_resource(self.store, self._process.artifacts, message)
             case Command() if message.get_queue_name() != "status":

@@ -17,7 +17,7 @@ from shared.http.app import Answer, Call
 from shared.resources import ResourceReader
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
-from shared.state.messages import Decline, Failed, Message, Provision
+from shared.state.messages import Failed, Message, Provision
 from shared.store import Record
 from shared.store.memory import MemoryStore
 
@@ -96,11 +96,8 @@ class MemoryApi:
         """Let the status service do what it has been sent so far."""
         messages, self.sent.messages = self.sent.messages, []
         for message in messages:
-            match message:
-                case Provision():
-                    status.provision_resource(self.store, message)
-                case Decline():
-                    status.decline_work(self.store, message)
+            if isinstance(message, Provision):
+                status.provision_resource(self.store, message)
 
     def dataset(self, table: str = "Interactions", group: str = "g", **more: Any) -> str:
         columns = {**SCHEMAS[table], **more}

@@ -28,7 +28,7 @@ from shared.recipes import RECIPES, Recipe
 from shared.resources import ResourceReader
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
-from shared.state.messages import Command, Decline, Provision
+from shared.state.messages import Command, Provision
 from shared.storage.artifacts import Artifacts
 from shared.store import Record
 from shared.store.memory import MemoryStore
@@ -145,11 +145,8 @@ class Standing:
         sent = list(self.queue.messages)
         self.queue.messages.clear()
         for command in sent:
-            match command:
-                case Provision():
-                    status.provision_resource(self.store, command)
-                case Decline():
-                    status.decline_work(self.store, command)
+            if isinstance(command, Provision):
+                status.provision_resource(self.store, command)
         return sent
 
     def dataset(self, table: str, fields: Sequence[Mapping[str, Any]]) -> str:

@@ -11,7 +11,6 @@ from shared.resources import RESOURCES, Resource
 from shared.state.messages import (
     COMMANDS,
     CompactEvents,
-    Decline,
     HelpBatchJob,
     Provision,
     Remove,
@@ -46,5 +45,5 @@ def test_every_command_starts_the_work_of_some_resource() -> None:
     started = {resource.command for resource in RESOURCES.values()}
     # TuneSolutionVersion is chosen by what a solution version asks for, HelpBatchJob is sent by a job in progress, and
     # CompactEvents by the status service.
-    assert set(COMMANDS) - {CompactEvents, Decline, HelpBatchJob, Remove, TuneSolutionVersion} <= started
+    assert set(COMMANDS) - {CompactEvents, HelpBatchJob, Remove, TuneSolutionVersion} <= started
     assert Provision in started
