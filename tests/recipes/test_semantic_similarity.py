@@ -116,8 +116,7 @@ def test_forms_of_a_word_share_ngrams_and_numbers_have_none() -> None:
 # Linear algebra
 
 
-def test_sparse_products_equal_dense_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.recipes.semantic_similarity.sparse.CELLS_AT_ONCE", 40)
+def test_sparse_products_equal_dense_ones() -> None:
     rng = np.random.default_rng(0)
     dense = rng.standard_normal((30, 17)).astype(np.float32) * (rng.random((30, 17)) < 0.2)
     dense[[3, 4, 29]] = 0.0

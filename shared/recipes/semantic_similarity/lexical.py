@@ -38,7 +38,7 @@ MOST_FEATURES = 2**17
 """Features with a vector: the most frequent ones."""
 NGRAMS_SHARE = 0.5
 """The squared length of a word's n-grams together; the word itself has the rest of 1."""
-MOST_CACHED = 2**17
+MOST_CACHED = 2**18
 """Words whose vectors are kept for the next block of items."""
 
 OnBlock = Callable[[], None]
