@@ -12,10 +12,10 @@ The weights are in ``model.safetensors`` in the same folder; each recipe names i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -146,15 +146,14 @@ class Artifact:
 
     def get_history(self, user_id: str) -> list[Past]:
         """Return the user's events, oldest first; [] for an unknown user."""
+        return self.get_stored_history(user_id).read_events()
+
+    def get_stored_history(self, user_id: str) -> StoredHistory:
+        """Return the events of ``get_history``, read when they are needed."""
         user = self.user_ids.find(user_id)
-        if user is None:
-            return []
-        begin, end = self._offsets[user : user + 2].tolist()
-        events = (array[begin:end].tolist() for array in (self._items, self._timestamps, self._event_types))
-        return [
-            Past(self.item_ids[item], timestamp, self.event_type_names[type_] if type_ >= 0 else None)
-            for item, timestamp, type_ in zip(*events, strict=True)
-        ]
+        begin, end = (0, 0) if user is None else self._offsets[user : user + 2].tolist()
+        arrays = (array[begin:end] for array in (self._items, self._timestamps, self._event_types))
+        return StoredHistory(self.item_ids, self.event_type_names, *arrays)
 
     def get_user_features(self, user_id: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Return the numbers of the user's features and their weights; empty for a user without any."""
@@ -163,6 +162,47 @@ class Artifact:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         begin, end = self.users.offsets[user : user + 2].tolist()
         return self.users.values[begin:end], self.users.weights[begin:end]
+
+
+class StoredHistory(Sequence[Past]):
+    """The events of a user in an artifact, oldest first; a scorer may read their numbers instead of their ids."""
+
+    def __init__(
+        self,
+        item_ids: IdIndex,
+        type_names: Sequence[str],
+        items: npt.NDArray[np.int32],
+        timestamps: npt.NDArray[np.int64],
+        event_types: npt.NDArray[np.int16],
+    ) -> None:
+        """``items`` are numbers of ``item_ids``, and ``event_types`` of ``type_names``; -1: none."""
+        self._item_ids, self._type_names = item_ids, type_names
+        self.items, self.timestamps, self.event_types = items, timestamps, event_types
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, place: int) -> Past: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Past]: ...
+    def __getitem__(self, place: int | slice) -> Past | list[Past]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        type_ = int(self.event_types[place])
+        return Past(
+            self._item_ids[int(self.items[place])],
+            self.timestamps[place].item(),
+            self._type_names[type_] if type_ >= 0 else None,
+        )
+
+    def read_events(self) -> list[Past]:
+        """Return all events."""
+        events = (array.tolist() for array in (self.items, self.timestamps, self.event_types))
+        return [
+            Past(self._item_ids[item], timestamp, self._type_names[type_] if type_ >= 0 else None)
+            for item, timestamp, type_ in zip(*events, strict=True)
+        ]
 
 
 #: The types that recipes write, by their names in safetensors.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
@@ -120,15 +120,43 @@ class ExplainingScorer(Scorer, Protocol):
         ...
 
 
+class SoughtItems(NamedTuple):
+    """The items of one query of a block from which its list is made."""
+
+    masks: Sequence[npt.NDArray[np.bool_] | None] = ()
+    """bool[I] each: the best items under each mask are wanted; None lets every item through."""
+    places: npt.NDArray[np.int64] | None = None
+    """These items are wanted in any case."""
+
+
+class CandidateItems(NamedTuple):
+    """The items of one query from which its list is made, as if there were no other items."""
+
+    places: npt.NDArray[np.int64] | None
+    """int64[K] ascending: the items; None: all items of the catalogue."""
+    found: ExplainedScores
+    """Their scores, [K] instead of [I]."""
+
+
 class BlockScorer(Scorer, Protocol):
     """``scoring.Scorer`` of the recipes that score many queries faster together than one by one."""
 
-    def explain_block(self, queries: Sequence[Query]) -> list[ExplainedScores]:
-        """Return ``explained`` of each query, or its ``scores`` where the recipe gives no reasons.
+    def find_candidates(
+        self, queries: Sequence[Query], sought: Sequence[SoughtItems], count: int
+    ) -> Iterator[CandidateItems]:
+        """Score a block of queries, and yield of each the items from which a list of ``count`` is made.
 
-        Scores may differ from those of one query by 1e-6, and are exact where those are approximate. The queries
-        take 4 bytes of memory for each query and item.
+        These contain the best ``count`` items by ``scores`` and by ``unexplored`` under each of the query's masks.
+        Their scores are those of ``explained``, or of ``scores`` where the recipe gives no reasons, to 1e-6.
         """
+        ...
+
+    def stored_history(self, user_id: str) -> Sequence[Past]:
+        """Return the events of ``history`` in a form that ``find_candidates`` reads faster."""
+        ...
+
+    def count_block_bytes(self, query: Query) -> int:
+        """Return the bytes of memory that a query takes in a block at most, without its masks."""
         ...
 
 
@@ -141,7 +169,7 @@ class ItemGroups(NamedTuple):
     """[L] Where each group begins in ``places``."""
 
 
-class SegmentScorer(Scorer, Protocol):
+class SegmentScorer(BlockScorer, Protocol):
     """``scoring.Scorer`` of the recipes of type USER_SEGMENTATION."""
 
     @property
@@ -150,8 +178,5 @@ class SegmentScorer(Scorer, Protocol):
         ...
 
     def score_users(self, queries: Sequence[Query], groups: ItemGroups) -> npt.NDArray[np.float32]:
-        """float32[B,L]: the probability that the next item of each query's user is one of each group's.
-
-        The queries take memory as in ``BlockScorer.explain_block``.
-        """
+        """float32[B,L]: the probability that the next item of each query's user is one of each group's."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, cast
@@ -21,11 +21,14 @@ from shared.recipes import Recipe
 from shared.recipes.scoring_api import (
     ArtifactError,
     BlockScorer,
+    CandidateItems,
     ExplainedScores,
     ExplainingScorer,
+    Past,
     Query,
     Scorer,
     SegmentScorer,
+    SoughtItems,
 )
 from shared.resources import ResourceReader
 from shared.resources.dataset.requests import TYPES, build_dataset_arn
@@ -103,16 +106,30 @@ class LoadedModel:
             found = cast(ExplainingScorer, self._scorer).explained(query)
         return self._drop_unused_reasons(found)
 
-    @property
-    def scores_blocks(self) -> bool:
-        """Whether ``explain_block`` scores several queries faster than ``explain_scores`` one after the other."""
-        return hasattr(self._scorer, "explain_block")
+    def find_candidates(
+        self, queries: Sequence[Query], sought: Sequence[SoughtItems], count: int
+    ) -> Iterator[CandidateItems]:
+        """Yield ``BlockScorer.find_candidates``, for a batch job: requests would wait for the whole block.
 
-    def explain_block(self, queries: Sequence[Query]) -> list[ExplainedScores]:
-        """Return ``explain_scores`` of each query, for a batch job: nothing else may use the process meanwhile."""
-        if not self.scores_blocks:
-            return [self.explain_scores(query) for query in queries]
-        return [self._drop_unused_reasons(found) for found in cast(BlockScorer, self._scorer).explain_block(queries)]
+        Recipes that score one query at a time do so here too.
+        """
+        if not hasattr(self._scorer, "find_candidates"):
+            yield from (CandidateItems(None, self.explain_scores(query)) for query in queries)
+            return
+        for places, found in cast(BlockScorer, self._scorer).find_candidates(queries, sought, count):
+            yield CandidateItems(places, self._drop_unused_reasons(found))
+
+    def get_stored_history(self, user_id: str) -> Sequence[Past]:
+        """Return the events of ``get_history`` for a query of a block, which reads them faster; nothing keeps them."""
+        if not hasattr(self._scorer, "stored_history"):
+            return self._scorer.history(user_id)
+        return cast(BlockScorer, self._scorer).stored_history(user_id)
+
+    def count_block_bytes(self, query: Query) -> int:
+        """Return the bytes of memory that a query takes in a block at most, without its masks."""
+        if not hasattr(self._scorer, "count_block_bytes"):
+            return 0
+        return cast(BlockScorer, self._scorer).count_block_bytes(query)
 
     def _drop_unused_reasons(self, found: ExplainedScores) -> ExplainedScores:
         return (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,18 @@ from shared.serving.reasons import with_reasons
 #: Most filters let enough of the best 256 items through, so that the scores of the rest need no look.
 FIRST = 256
 RNG = np.random.default_rng()
+
+
+class ItemCatalogue(Protocol):
+    """The items of which a list is made, sorted by id: all items of a model, or the candidates of one query."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    @property
+    def get_item_id(self) -> Callable[[int], str]:
+        """Returns the id of the item at a place."""
+        ...
 
 
 class ItemMasks(NamedTuple):
@@ -101,7 +113,7 @@ def exclude_known_items(query: Query, selection: CandidateSelection, masks: Item
     return replace(query, unseen_only=True) if selection.should_exclude_known(masks.allowed, query.history) else query
 
 
-def list_items(model: LoadedModel, found: ExplainedScores, masks: ItemMasks, wanted: int) -> list[dict[str, Any]]:
+def list_items(model: ItemCatalogue, found: ExplainedScores, masks: ItemMasks, wanted: int) -> list[dict[str, Any]]:
     """List at most ``wanted`` items by the scores of one query, with the promoted ones and the reasons."""
     promotion = masks.promotion
     if promotion is None:
@@ -113,7 +125,7 @@ def list_items(model: LoadedModel, found: ExplainedScores, masks: ItemMasks, wan
     return interleave_promotions(rows, _list_best(model, found, rest, wanted - len(promoted)), RNG)
 
 
-def _list_best(model: LoadedModel, found: ExplainedScores, allowed: Mask | None, wanted: int) -> list[dict[str, Any]]:
+def _list_best(model: ItemCatalogue, found: ExplainedScores, allowed: Mask | None, wanted: int) -> list[dict[str, Any]]:
     """List the best items, with reasons where the recipe has explored or nothing is known of the user."""
     listed = find_best_allowed(found.scores, wanted, allowed, found.approximate)
     rows = _build_rows(model, found, listed)
@@ -124,7 +136,7 @@ def _list_best(model: LoadedModel, found: ExplainedScores, allowed: Mask | None,
     )
 
 
-def _build_rows(model: LoadedModel, found: ExplainedScores, listed: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+def _build_rows(model: ItemCatalogue, found: ExplainedScores, listed: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
     shows_scores = model.recipe.serving.shows_scores and not found.popular
     return build_rows(model.get_item_id, found.scores, listed, shows_scores=shows_scores, approximate=found.approximate)

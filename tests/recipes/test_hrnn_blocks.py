@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.recipes.hrnn import config
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.serving import block_reading, state_cache
-from shared.recipes.scoring_api import Past, Query
+from shared.recipes.scoring_api import ExplainedScores, Past, Query, SoughtItems
 from tests.recipes.test_hrnn_scoring import NOW, data, written
 
 FORMS = [("linear", True), ("gru", True), ("linear", False)]
@@ -23,6 +23,14 @@ FORMS = [("linear", True), ("gru", True), ("linear", False)]
 def scorer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     cell, repeats = request.param
     return Scorer.load(written(tmp_path_factory.mktemp("model"), data(repeats=repeats), cell))
+
+
+def score_together(scorer: Scorer, queries: list[Query]) -> list[ExplainedScores]:
+    """The scores of all items, in one block."""
+    everything = SoughtItems(places=np.arange(len(scorer.item_ids)))
+    block = list(scorer.find_candidates(queries, [everything] * len(queries), 0))
+    assert all(places is None or places.tolist() == list(range(len(scorer.item_ids))) for places, _ in block)
+    return [found for _, found in block]
 
 
 EVENTS = st.lists(
@@ -58,7 +66,7 @@ QUERIES = st.builds(
 def test_users_scored_at_once_have_the_scores_of_each_alone(scorer: Scorer, queries: list[Query], at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(block_reading, "AT_ONCE", at_once)
-        block = scorer.explain_block(queries)
+        block = score_together(scorer, queries)
     for query, together in zip(queries, block, strict=True):
         scorer._states = state_cache.StateCache(scorer._reader)
         alone = scorer.explained(query)
@@ -78,12 +86,12 @@ def test_of_a_long_history_the_newest_events_are_read_at_once_too(
     query = Query(now=NOW, user_id="ann", history=history)
     shorter = replace(query, history=history[:5])
     scorer._states = state_cache.StateCache(scorer._reader)
-    together, _ = scorer.explain_block([query, shorter])
+    together, _ = score_together(scorer, [query, shorter])
     np.testing.assert_allclose(together.scores, scorer.explained(query).scores, atol=1e-6)
 
 
 def test_an_empty_block_has_no_answers(scorer: Scorer) -> None:
-    assert scorer.explain_block([]) == []
+    assert list(scorer.find_candidates([], [], 3)) == []
 
 
 def test_reading_at_once_is_the_same_in_windows_of_any_length(scorer: Scorer, tmp_path: Path) -> None:

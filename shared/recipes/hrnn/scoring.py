@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -13,14 +13,19 @@ from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS, Artifact
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counters import (
+    ALIKE,
     COUNTERS,
     NAMES,
+    NEIGHBOURS,
+    NEWEST,
     BlendWeights,
     Counters,
     ItemValues,
     compute_recency_weights,
     sum_by_item,
 )
+from shared.recipes.hrnn.serving.block_scores import BlockScores
+from shared.recipes.hrnn.serving.block_search import SearchedQuery, search_items
 from shared.recipes.hrnn.serving.numpy_network import (
     CounterLogits,
     Numbers,
@@ -31,9 +36,15 @@ from shared.recipes.hrnn.serving.numpy_network import (
     SparseValues,
     get_weight_shapes,
 )
-from shared.recipes.hrnn.serving.shared_pass import Floats
+from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats
 from shared.recipes.hrnn.serving.state_cache import HistoryReader, StateCache, UserState
-from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Past, Query
+from shared.recipes.scoring_api import ArtifactError, CandidateItems, ExplainedScores, Past, Query, SoughtItems
+
+BYTES_A_QUERY, BYTES_AN_EVENT = 40_000, 400
+"""Memory of a query in a block, beside its counters' terms: mostly candidates and the logits of a chunk, and what the
+reading of an event leaves and takes."""
+
+_NONE = np.zeros(0, np.int64)
 
 
 class _Request(NamedTuple):
@@ -88,6 +99,10 @@ class Scorer:
         """Return the user's events as trained on, oldest first; [] for an unknown user."""
         return self._artifact.get_history(user_id)
 
+    def stored_history(self, user_id: str) -> Sequence[Past]:
+        """Return ``shared.recipes.scoring_api.BlockScorer.stored_history``."""
+        return self._artifact.get_stored_history(user_id)
+
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """Return ``shared.recipes.scoring_api.Scorer.scores``; for an unknown user, the items' shares of all events."""
         return self.explained(query).scores
@@ -96,34 +111,67 @@ class Scorer:
         """Return ``shared.recipes.scoring_api.ExplainingScorer.explained``."""
         return self._explain_relevance(query, self.compute_relevance(query))
 
-    def explain_block(self, queries: Sequence[Query]) -> list[ExplainedScores]:
-        """Return ``shared.recipes.scoring_api.BlockScorer.explain_block``."""
-        return [
-            self._explain_relevance(query, relevance)
-            for query, relevance in zip(queries, self._compute_block_relevance(queries), strict=True)
+    def find_candidates(
+        self, queries: Sequence[Query], sought: Sequence[SoughtItems], count: int
+    ) -> Iterator[CandidateItems]:
+        """Yield ``shared.recipes.scoring_api.BlockScorer.find_candidates``."""
+        for query, known in zip(queries, self._search_items(queries, sought, count, _NONE), strict=True):
+            own = None if known is None else known.score_candidates()
+            if known is None:
+                yield CandidateItems(None, self._explain_relevance(query, Relevance(None)))
+            elif own is None:
+                yield CandidateItems(None, self.explained(query))
+            else:
+                rough = known.select_bounds(own.places)
+                yield CandidateItems(
+                    own.places, ExplainedScores(own.scores, own.scores, popular=False, approximate=rough)
+                )
+
+    def _search_items(
+        self, queries: Sequence[Query], sought: Sequence[SoughtItems], count: int, apart: Numbers
+    ) -> list[BlockScores | None]:
+        """Return what is found of each query; None where nothing is known of its user. ``apart``: ``SearchedQuery``."""
+        requests = self._build_block_requests(queries)
+        rough = [None if each is None else self._network.create_error_bounds(each.q_H, each.had) for each in requests]
+        searched = [
+            SearchedQuery(
+                request.q_H,
+                request.had,
+                request.new,
+                # The best of all items have to be made exact, of whatever the list is made.
+                wanted.masks if bounds is None else (*(mask for mask in wanted.masks if mask is not None), None),
+                _NONE if wanted.places is None else wanted.places,
+                apart,
+            )
+            for request, wanted, bounds in zip(requests, sought, rough, strict=True)
+            if request is not None
         ]
+        least = count if all(bounds is None for bounds in rough) else max(count, SETTLED)
+        found = iter(search_items(self._network.source, searched, least) if searched else ())
+        asked = iter(searched)
+        return [
+            None if request is None else BlockScores(next(asked), next(found), request.again, bounds)
+            for request, bounds in zip(requests, rough, strict=True)
+        ]
+
+    def count_block_bytes(self, query: Query) -> int:
+        """Return ``shared.recipes.scoring_api.BlockScorer.count_block_bytes``."""
+        of_counters = 12 * (len(query.history) * ALIKE + 3 * NEWEST * NEIGHBOURS) if self._blend else 0
+        return BYTES_A_QUERY + BYTES_AN_EVENT * len(query.history) + min(of_counters, 4 * len(self.item_ids))
 
     def _explain_relevance(self, query: Query, relevance: Relevance) -> ExplainedScores:  # noqa: ARG002 - for subclasses
         shares_I, rough = relevance
         scores_I = self._artifact.popularity.copy() if shares_I is None else shares_I
         return ExplainedScores(scores_I, scores_I, popular=shares_I is None, approximate=rough)
 
-    def _compute_block_relevance(self, queries: Sequence[Query]) -> list[Relevance]:
+    def _build_block_requests(self, queries: Sequence[Query]) -> list[_Request | None]:
         if not queries:
             return []
         vectors = [self._get_user_vector(query.user_id) for query in queries]
         states = self._reader.build_states([query.history for query in queries], vectors)
-        asked = [
+        return [
             self._build_request(query, state, has_features=vector is not None)
             for query, state, vector in zip(queries, states, vectors, strict=True)
-        ]
-        known = [request.q_H for request in asked if request is not None]
-        logits = iter(self._network.compute_block_logits(np.stack(known)) if known else ())
-        return [
-            Relevance(None)
-            if request is None
-            else self._network.share_out(next(logits), request.had, request.new, request.again)
-            for request in asked
         ]
 
     def compute_relevance(self, query: Query) -> Relevance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +13,7 @@ from shared.recipes.distribution import hide_items
 from shared.recipes.hrnn import scoring
 from shared.recipes.next_best_action import TAKEN
 from shared.recipes.next_best_action.rules import ActionRules
-from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Query
+from shared.recipes.scoring_api import ArtifactError, CandidateItems, ExplainedScores, Query, SoughtItems
 
 
 class Scorer(scoring.Scorer):
@@ -35,13 +35,18 @@ class Scorer(scoring.Scorer):
         """``shared.recipes.scoring_api.Scorer.scores``: the probability of each action to be the next one taken."""
         return self._hide_actions(query, super().scores(query))
 
-    def explain_block(self, queries: Sequence[Query]) -> list[ExplainedScores]:
-        """``shared.recipes.scoring_api.BlockScorer.explain_block``."""
-        found = [
-            self._hide_actions(query, explained.scores)
-            for query, explained in zip(queries, super().explain_block(queries), strict=True)
-        ]
-        return [ExplainedScores(scores, scores, popular=False) for scores in found]
+    def find_candidates(
+        self,
+        queries: Sequence[Query],
+        sought: Sequence[SoughtItems],
+        count: int,  # noqa: ARG002 - there are few actions
+    ) -> Iterator[CandidateItems]:
+        """``shared.recipes.scoring_api.BlockScorer.find_candidates``: all actions."""
+        everything = SoughtItems(places=np.arange(len(self.item_ids)))
+        found = super().find_candidates(queries, [everything] * len(sought), 0)
+        for query, candidates in zip(queries, found, strict=True):
+            scores = self._hide_actions(query, candidates.found.scores)
+            yield CandidateItems(None, ExplainedScores(scores, scores, popular=False))
 
     def _hide_actions(self, query: Query, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         taken = [

@@ -67,12 +67,30 @@ class ItemNovelty:
         self, p_I: npt.NDArray[np.float32], exploration: Exploration, rng: np.random.Generator
     ) -> npt.NDArray[np.float32]:
         """Return the distribution with the bonus of new items; the same array at weight 0."""
-        new = np.flatnonzero(self.days <= exploration.age_cut_off_days)
-        if exploration.weight == 0 or not len(new):
+        new = self.find_new(exploration)
+        if not len(new):
             return p_I
-        bonus = MOST / np.sqrt(1 + self.counts[new]) + NOISE * rng.standard_normal(len(new))
         explored_I = p_I.astype(np.float64)
         # In the popularity, the answer to unknown users, new items have a share of 0.
-        explored_I[new] = np.maximum(p_I[new], p_I[p_I > 0].min()) * np.exp(exploration.weight * bonus)
+        explored_I[new] = self.raise_new(new, p_I[new], float(p_I[p_I > 0].min()), exploration, rng)
         explored_I /= explored_I.sum()
         return explored_I.astype(np.float32)
+
+    def find_new(self, exploration: Exploration) -> npt.NDArray[np.int64]:
+        """int64[N]: the items that are explored, ascending; none at weight 0."""
+        if exploration.weight == 0:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(self.days <= exploration.age_cut_off_days)
+
+    def raise_new(
+        self,
+        new_N: npt.NDArray[np.int64],
+        p_N: npt.NDArray[np.float32],
+        least: float,
+        exploration: Exploration,
+        rng: np.random.Generator,
+    ) -> npt.NDArray[np.float64]:
+        """float64[N]: the bonus times the probabilities of new items, of which none counts as less than ``least``."""
+        bonus = MOST / np.sqrt(1 + self.counts[new_N]) + NOISE * rng.standard_normal(len(new_N))
+        raised: npt.NDArray[np.float64] = np.maximum(p_N, np.float32(least)) * np.exp(exploration.weight * bonus)
+        return raised

@@ -65,7 +65,7 @@ def _read_ordered(network: NumpyNetwork, inputs: Sequence[EventInputs], lengths_
         ended = np.arange(steps.left, active[0])
         # A user's last row: behind the rows of the steps before it.
         kept = (np.cumsum(steps.active_T) - steps.active_T)[lengths_Q[ended] - 1 - steps.begin] + ended
-        x_NH = network.embed_events(items_N[places_N], gap_N[places_N], types_N[places_N])
+        x_NH = network.embed_block(items_N[places_N], gap_N[places_N], types_N[places_N])
         if users_QH is not None:
             x_NH += users_QH[ranks_N]
         window = BlockSteps(active, gap_N[places_N], keep_N2[places_N])

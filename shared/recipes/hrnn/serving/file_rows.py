@@ -26,7 +26,7 @@ class FileRows:
     """The rows of an array that is mapped or in memory. Threads may share it."""
 
     def __init__(self, array_IH: Floats) -> None:
-        self._array_IH = array_IH
+        self.array_IH = array_IH
         self._file: int | None = None
         mapped = _find_mapping(array_IH)
         if mapped is not None:
@@ -38,8 +38,8 @@ class FileRows:
     def __getitem__(self, places_K: Places) -> Floats:
         """float32[K,H] Return a copy of the rows. Raises OSError if the file was truncated."""
         if self._file is None or not len(places_K):
-            return self._array_IH[places_K]
-        rows_KH = np.empty((len(places_K), self._array_IH.shape[1]), np.float32)
+            return self.array_IH[places_K]
+        rows_KH = np.empty((len(places_K), self.array_IH.shape[1]), np.float32)
         width = rows_KH.shape[1] * rows_KH.itemsize
         into = rows_KH.reshape(-1).data.cast("B")
         for place, at in enumerate((self._begin + places_K.astype(np.int64) * width).tolist()):
@@ -47,9 +47,13 @@ class FileRows:
                 raise OSError("a file of weights has become shorter")
         return rows_KH
 
+    def read_mapped(self) -> None:
+        """From now on read through the mapping: for a process that reads all of the array in any case."""
+        self._file = None
+
     def release_pages(self) -> None:
         """Drop the pages that were read through the mapping from this process's memory."""
-        mapped = _find_mapping(self._array_IH)
+        mapped = _find_mapping(self.array_IH)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapped.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
 

@@ -37,7 +37,7 @@ class Int8Products:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.log_severity_level = 3
-        self._items = len(codes_CH)
+        self.items = len(codes_CH)
         model = _build_model(codes_CH, zero)
         self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         # The session keeps its model to restart with other providers, of which there are none.
@@ -48,7 +48,7 @@ class Int8Products:
 
         The result is a part of ``room``, int32[B*C] or more: memory that onnxruntime allocates fragments the heap.
         """
-        shape = len(bytes_BH), self._items
+        shape = len(bytes_BH), self.items
         sums_BC = room[: shape[0] * shape[1]].reshape(shape)
         binding = self._session.io_binding()
         binding.bind_cpu_input("queries", bytes_BH)

@@ -17,7 +17,7 @@ Shapes: B queries, H hidden, I items, C items of a chunk, K some items.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from shared.recipes.distribution import find_contenders, find_score_threshold
 from shared.recipes.hrnn.serving.file_rows import FileRows
-from shared.recipes.hrnn.serving.int8_products import MOST, Int8Products, find_query_range
+from shared.recipes.hrnn.serving.int8_products import MOST, Codes, Int8Products, find_query_range
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -87,6 +87,38 @@ class QuantizedScan:
                 logits_C += bias_C
         self._rooms.append(room)
 
+    def iter_codes(self, size: int) -> Iterator[Codes]:
+        """Yield the codes int8[C,H] of ``size`` items at a time, computed from their vectors.
+
+        From then on exact logits are computed from the mapped vectors, as for blocks of queries.
+        """
+        for begin in range(0, len(self._bias_I), size):
+            chunk = slice(begin, begin + size)
+            yield _quantize_vectors(self._rows.array_IH[chunk], self._scale_I[chunk]).astype(np.int8)
+        self._rows.release_pages()
+
+    def quantize_queries(self, q_QH: Floats) -> tuple[npt.NDArray[np.uint8], Floats]:
+        """Return (uint8[2Q,H]: the first halves of all queries, then the second ones; float32[Q]: their scales)."""
+        asked = [_QuantizedQuery(q_H, self._reach) for q_H in q_QH]
+        halves = [each.halves_2H[half] for half in (0, 1) for each in asked]
+        return np.stack(halves), np.array([each.scale for each in asked])
+
+    def join_halves(self, sums_BC: npt.NDArray[np.int32], scale_Q: Floats, begin: int, logits_QC: Floats) -> None:
+        """Write the logits of a chunk from the sums of ``quantize_queries``, which are overwritten."""
+        chunk = slice(begin, begin + logits_QC.shape[1])
+        sums_QC = sums_BC[: len(logits_QC)]
+        sums_QC *= self.base
+        sums_QC += sums_BC[len(logits_QC) :]
+        np.copyto(logits_QC, sums_QC, casting="unsafe")
+        logits_QC *= self._scale_I[chunk]
+        logits_QC *= scale_Q[:, None]
+        logits_QC += self._bias_I[chunk]
+
+    @property
+    def base(self) -> int:
+        """How many times as much a step of a query's first half is as one of its second half."""
+        return self._reach + 1
+
     def create_error_bounds(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> ScanErrorBounds:
         """Return the error bounds of a query's estimates. ``exact``: places with scores from another source."""
         return ScanErrorBounds(self, q_H, exact)
@@ -123,6 +155,13 @@ class ScanErrorBounds:
         )
         corrections_K[rough] = exact_K - estimated_K * scale_K * self._asked.scale
         return corrections_K
+
+    def settle_some(self, places_K: Places, logits_K: Floats, count: int) -> npt.NDArray[np.bool_]:
+        """``settle_best`` of some items, ascending, that contain the best; return which of them it made exact."""
+        settled_K = find_contenders(logits_K.astype(np.float64), self.get_bounds(places_K), count)
+        logits_K[settled_K] += self.compute_corrections(places_K[settled_K])
+        self._exact = np.union1d(self._exact, places_K[settled_K])
+        return settled_K
 
     def settle_best(self, logits_I: Floats, count: int) -> None:
         """Correct the estimates, to which terms may have been added, so that the best ``count`` are exact and are the

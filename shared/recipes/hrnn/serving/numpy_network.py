@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,6 +20,9 @@ import numpy.typing as npt
 
 from shared.recipes.hrnn.config import GAP_BUCKETS, LAYERS, REPEAT_WIDTH, HrnnConfig
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, LastInteractions, compute_repeat_features
+from shared.recipes.hrnn.serving.block_scan import ScanSource
+from shared.recipes.hrnn.serving.block_search import FloatSource, LogitSource
+from shared.recipes.hrnn.serving.file_rows import FileRows
 from shared.recipes.hrnn.serving.item_scan import ScanErrorBounds
 from shared.recipes.hrnn.serving.numpy_layers import LAYER_TYPES, BlockSteps, apply_rms_norm, apply_sigmoid
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, SharedPasses, open_rows
@@ -95,7 +99,7 @@ class NumpyNetwork:
         if state_LW is None:
             state_LW = self.create_state()
             keep_T2[0] = False
-        x_TH = self.embed_events(items_T, gap_T, types_T)
+        x_TH = self._embed_events(self._items[items_T], gap_T, types_T)
         if user_H is not None:
             x_TH += user_H
         states = []
@@ -104,9 +108,14 @@ class NumpyNetwork:
             states.append(h_W)
         return ReadState(np.stack(states), apply_rms_norm(x_TH[-1:], self._of["norm.weight"])[0])
 
-    def embed_events(self, items_T: Numbers, gap_T: Numbers, types_T: Numbers) -> Floats:
-        """[T,H] Return the sums of the vectors of items, buckets of time and types."""
-        x_TH = self._items[items_T] + self._of["gap.weight"][gap_T]
+    def embed_block(self, items_N: Numbers, gap_N: Numbers, types_N: Numbers) -> Floats:
+        """[N,H] Return the sums of the vectors of items, buckets of time and types."""
+        # Not through FileRows: a block's products map all vectors in any case.
+        return self._embed_events(self._of["item.weight"][items_N], gap_N, types_N)
+
+    def _embed_events(self, x_TH: Floats, gap_T: Numbers, types_T: Numbers) -> Floats:
+        """Add the vectors of buckets of time and types to those of items, in place."""
+        x_TH += self._of["gap.weight"][gap_T]
         if self.config.event_types:
             x_TH += self._of["of_type.weight"][types_T]
         return x_TH
@@ -151,11 +160,17 @@ class NumpyNetwork:
         scores_I = self._passes.compute_logits(q_H)
         return self.share_out(scores_I, had_S, new, again, self._passes.create_error_bounds(q_H, had_S))
 
-    def compute_block_logits(self, q_QH: Floats) -> Floats:
-        """float32[Q,I]: return the logits of all items for several queries."""
-        logits_QI: Floats = q_QH @ self._of["item.weight"][:-1].T
-        logits_QI += self._of["bias"][:-1]
-        return logits_QI
+    @cached_property
+    def source(self) -> LogitSource:
+        """The logits of all items for blocks of queries; the same estimates as for single ones."""
+        scan = self._passes.scan
+        if isinstance(self._items, FileRows):
+            self._items.read_mapped()
+        return FloatSource(self._of["item.weight"][:-1], self._of["bias"][:-1]) if scan is None else ScanSource(scan)
+
+    def create_error_bounds(self, q_H: Floats, exact: Numbers) -> ScanErrorBounds | None:
+        """Return the error bounds of a query's logits, which are exact at some places; None: all are exact."""
+        return self._passes.create_error_bounds(q_H, exact)
 
     @staticmethod
     def share_out(

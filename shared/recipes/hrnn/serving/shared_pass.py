@@ -94,6 +94,11 @@ class SharedPasses:
                 self._end_pass()
         return waiting.logits_I if waiting.answered else self.compute_alone(q_H)
 
+    @property
+    def scan(self) -> QuantizedScan | None:
+        """The 8-bit vectors; None: passes read those of float32."""
+        return self._scan
+
     def create_error_bounds(
         self, q_H: Floats, exact: npt.NDArray[np.integer[Any]] | None = None
     ) -> ScanErrorBounds | None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from shared.recipes.artifact import StoredHistory
 from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, compute_user_activity
@@ -90,6 +91,8 @@ class HistoryReader:
         self._counted = counted
         self._number = number
         self._types = types
+        # Stored events without a type have the number -1: the last of these.
+        self._stored_types = np.array([*(types.get(name.lower(), 0) for name in types), 0])
 
     def create_start_state(self, user_H: Floats | None) -> UserState:
         """Return the state after START alone."""
@@ -115,7 +118,11 @@ class HistoryReader:
         states: list[UserState] = []
         inputs: list[EventInputs] = []
         for history, user_H in zip(histories, vectors, strict=True):
-            found = items, at, types = self._select_known_events(history)
+            found = items, at, types = (
+                self._read_stored_events(history)
+                if isinstance(history, StoredHistory)
+                else self._select_known_events(history)
+            )
             before = np.diff(at, prepend=at[:1])
             state = _create_empty_state()
             states.append(self._add_events(state, [], found, before, _UNREAD) if len(items) else state)
@@ -164,6 +171,14 @@ class HistoryReader:
             more,
             read,
             LatestRepeatScores(),
+        )
+
+    def _read_stored_events(self, history: StoredHistory) -> tuple[Numbers, Seconds, Numbers]:
+        """``_select_known_events`` of events that the model was trained on."""
+        return (
+            history.items.astype(np.int64),
+            history.timestamps.astype(np.float64),
+            self._stored_types[history.event_types],
         )
 
     def _read_window(self, history: list[Past], begin: int, user_H: Floats | None) -> ReadState:

@@ -49,10 +49,11 @@ def test_a_query_that_cannot_be_answered_has_an_error_and_the_rest_their_lists(r
     assert refused.message == alone.value.message
 
 
-def test_a_block_fits_its_memory(runtime: Runtime) -> None:
+def test_a_block_fits_its_memory(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     model = runtime.model(UP)
     assert choose_block_size(model, 1) == 512
-    model.item_ids = [f"i{number}" for number in range(10_000)]
-    assert choose_block_size(model, 1) == 6
-    model.item_ids = [f"i{number}" for number in range(1_000_000)]
+    monkeypatch.setattr(model, "count_block_bytes", lambda _query: 2**18)
+    assert choose_block_size(model, 1) == 4
+    assert choose_block_size(model, 64) == 256
+    monkeypatch.setattr(model, "count_block_bytes", lambda _query: 2**30)
     assert choose_block_size(model, 1) == 1
