@@ -35,6 +35,9 @@ HELP_SECONDS = 120.0
 #: How long a line waits for the data of a filter (seconds): a job can wait, as no request can.
 PATIENCE = 86_400.0
 
+#: The members of a line that its filter reads. Others, such as promotions, belong to requests alone.
+_SELECTING = ("userId", "itemId", "filterValues")
+
 Rows = list[dict[str, Any]]
 
 
@@ -76,7 +79,8 @@ class InferenceAnswerer:
         query = pipeline.build_query(
             recipe, members, self._config, now=self._job.record.created, history=trained, seed=self._seed_line(line)
         )
-        request = {**members, "filterArn": self._job.body.get("filterArn")}
+        request = {member: members.get(member) for member in _SELECTING}
+        request["filterArn"] = self._job.body.get("filterArn")
         return LineQuery(members, query, CandidateSelection(self._filters, self._model, request))
 
     def _seed_line(self, line: Line) -> int:

@@ -91,17 +91,14 @@ def run_batch_job(
     """
     folder = job.get_shard_folder()
     folder.create_folders()
-    skipped: list[str] = []
-    plan = folder.read_plan() or _read_input(
-        job, folder, shard_lines or job.settings.batch_shard_lines, progress, skipped.append
-    )
+    plan = folder.read_plan() or _read_input(job, folder, shard_lines or job.settings.batch_shard_lines, progress)
     answerer = build_answerer(job)
     watch = _ProgressWatch(job, folder, plan, progress)
     _create_worker(job, folder, plan, answerer).finish_all_shards(watch.note_answered)
     failed = _write_results(job, folder, plan, progress)
     remarks: dict[str, Any] = {"lines": plan.count_records(), "failed": failed}
-    if skipped:
-        remarks["skipped"] = [trim_text(name, 100) for name in skipped[:MOST_NAMED]]
+    if plan.skipped:
+        remarks["skipped"] = plan.skipped
     log.info("batch job done", **remarks)
     return {"remarks": remarks}
 
@@ -136,11 +133,10 @@ def _create_worker(job: BatchJob, folder: ShardFolder, plan: Plan, answerer: Lin
 # Input
 
 
-def _read_input(
-    job: BatchJob, folder: ShardFolder, shard_lines: int, progress: ReportProgress, skipped: Callable[[str], None]
-) -> Plan:
+def _read_input(job: BatchJob, folder: ShardFolder, shard_lines: int, progress: ReportProgress) -> Plan:
     """Copy and split the input files, write the plan and return it."""
     location = job.body["jobInput"]["s3DataSource"]["path"]
+    skipped: list[str] = []
     reported_at = 0.0
 
     def on_lines(lines: int) -> None:
@@ -156,13 +152,13 @@ def _read_input(
     # Downloads of an attempt that was killed are removed with the workspace.
     with _convert_bucket_errors(INVALID_INPUT), tempfile.TemporaryDirectory(dir=folder.root) as downloads:
         fetched = open_buckets(job.settings).fetch_files(
-            location, Path(downloads), job.check_stop, skipped, selection=JSON_LINES_FILES
+            location, Path(downloads), job.check_stop, skipped.append, selection=JSON_LINES_FILES
         )
         with fetched as files:
             _check_size(files, job.settings)
             for path in files:
                 splitter.add_file(path)
-    plan = splitter.build_plan()
+    plan = splitter.build_plan([trim_text(name, 100) for name in skipped[:MOST_NAMED]])
     if not plan.count_records():
         raise WorkFailed(f"{INVALID_INPUT}. {location} holds no line. Give a JSON object on each line.")
     folder.write_plan(plan)

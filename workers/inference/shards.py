@@ -55,6 +55,8 @@ class Plan:
 
     files: Sequence[str]
     shards: Sequence[Shard]
+    skipped: Sequence[str] = ()
+    """The names of files that hold no data, such as README.md, some of them."""
 
     def count_records(self) -> int:
         return sum(shard.records for shard in self.shards)
@@ -86,14 +88,14 @@ class ShardFolder:
             return None
         names = ("number", "file", "begin", "end", "first_line", "records")
         shards = [Shard(**dict(zip(names, values, strict=True))) for values in members["shards"]]
-        return Plan(files=members["files"], shards=shards)
+        return Plan(files=members["files"], shards=shards, skipped=members["skipped"])
 
     def write_plan(self, plan: Plan) -> None:
         for file in range(len(plan.files)):
             sync_to_disk(self.get_input(file))
         shards = [[each.number, each.file, each.begin, each.end, each.first_line, each.records] for each in plan.shards]
         with self._write_whole(self._plan) as writing:
-            writing.write(orjson.dumps({"files": plan.files, "shards": shards}))
+            writing.write(orjson.dumps({"files": plan.files, "shards": shards, "skipped": plan.skipped}))
 
     def has_part(self, shard: Shard) -> bool:
         return self._get_part(shard).exists()
@@ -213,8 +215,8 @@ class InputSplitter:
                 f"{name} goes beyond the {self._most_records} lines that a batch job takes, after line {line}."
             )
 
-    def build_plan(self) -> Plan:
-        return Plan(files=self._files, shards=self._shards)
+    def build_plan(self, skipped: Sequence[str] = ()) -> Plan:
+        return Plan(files=self._files, shards=self._shards, skipped=list(skipped))
 
     def _iter_shards(self, reading: BinaryIO, writing: BinaryIO) -> Iterator[Shard]:
         begin = position = told = 0

@@ -150,6 +150,22 @@ def test_a_bad_line_has_an_error_and_the_next_an_answer(
     assert fine["output"]["recommendedItems"]
 
 
+ODD: list[Any] = [None, "", "u", 5, -1.5, True, [], ["a"], [[]], [None], {}, {"a": "b"}, {"a": 5}, "x" * 300, "\0", "é"]
+MEMBERS = ("userId", "itemId", "itemList", "filterValues", "context", "promotions", "filterArn", "numResults")
+
+
+@pytest.mark.parametrize("recipe", [UP, SECOND, RANKING, SIMS, POPULARITY], ids=lambda recipe: recipe.name)
+def test_no_line_fails_the_job(world: BatchWorld, runtime: Runtime, recipe: Any) -> None:
+    good = {"userId": "u", "itemId": "b", "itemList": ["a"]}
+    lines = [{**good, member: value} for member in MEMBERS for value in ODD]
+    lines += [{**good, "promotions": [{"name": "p", "percentPromotedItems": 50, "filterArn": "none"}]}]
+    named = runtime.filter("INCLUDE ItemID WHERE Items.PRICE > $LEAST OR Items.GENRE IN ($GENRE)")
+    for name, arn in (("j", None), ("k", named)):
+        results = [*world.answered(recipe, lines, name=name, filterArn=arn)]
+        assert len(results) == len(lines)
+        assert isinstance(results[-1], dict) == (arn is None)  # without the values of its filter it has an error
+
+
 def test_each_file_of_a_folder_has_its_results(world: BatchWorld) -> None:
     world.give("one.json", {"userId": "u"}, b"", {"userId": "v"})
     world.give("two.jsonl", b"no query")

@@ -47,6 +47,7 @@ def split(folder: Path, texts: dict[str, bytes], shard_lines: int = 4, **more: A
     shards.write_plan(splitter.build_plan())
     plan = shards.read_plan()
     assert plan == splitter.build_plan()
+    assert plan is not None
     return shards, plan
 
 
