@@ -201,7 +201,7 @@ class ItemGroups(NamedTuple):
     """[L] Where each group begins in ``places``."""
 
 
-class SegmentScorer(Scorer, Protocol):
+class SegmentScorer(BlockScorer, Protocol):
     """``scoring.Scorer`` of the recipes of type USER_SEGMENTATION."""
 
     @property

@@ -48,11 +48,13 @@ class SegmentUsers(Sequence[str]):
         trained, since = self._numbers_U2[place].tolist()
         return self._trained[trained] if trained >= 0 else self._events.user_ids[since]
 
-    def read_history(self, place: int) -> list[Past]:
+    def read_history(self, place: int) -> Sequence[Past]:
         """Return the events of the user at this place, oldest first."""
         trained, since = self._numbers_U2[place].tolist()
+        if since < 0:
+            return self._scorer.stored_history(self._trained[trained])
         bulk = self._scorer.history(self._trained[trained]) if trained >= 0 else []
-        return merge_events(bulk, self._events.read_history(since) if since >= 0 else [])
+        return merge_events(bulk, self._events.read_history(since))
 
 
 def merge_sorted(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[str, int, int]]:

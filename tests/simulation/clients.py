@@ -14,7 +14,7 @@ from tests.simulation.system import AWAY, Answered, System
 from tests.simulation.world import Task
 from tests.unit.state_machine import rules
 from tests.unit.state_machine.control_plane import Refused
-from tests.unit.state_machine.requests import CREATIONS, UPDATES, VIDEO, Wish, some
+from tests.unit.state_machine.requests import CREATIONS, SEGMENTS, UPDATES, VIDEO, Wish, some
 from tests.unit.state_machine.rules import Model
 
 #: In which order the first client furnishes its dataset group.
@@ -22,6 +22,7 @@ FIRST = (
     *("dataset_group", "schema", "dataset", "event_tracker", "dataset_import_job"),
     *("solution", "solution_version", "campaign", "filter"),
 )
+OF_SEGMENTS = (*(kind for kind in FIRST if kind != "campaign"), "batch_segment_job")
 OF_A_DOMAIN = ("dataset_group", "schema", "dataset", "event_tracker", "recommender")
 UNAVAILABLE, MISSING = Refused(AWAY), Refused("ResourceNotFoundException")
 TRIES = 4
@@ -101,13 +102,18 @@ class Clients:
         self.working -= 1
 
     def _furnish(self) -> None:
-        domain = self.chance.random() < 0.3
-        last = VIDEO if domain else "a"
+        kind_of_life = self.chance.random()
+        kinds: tuple[str, ...] = FIRST
+        last = "a"
+        if kind_of_life < 0.3:
+            kinds, last = OF_A_DOMAIN, VIDEO
+        elif kind_of_life > 0.9:
+            kinds, last = OF_SEGMENTS, SEGMENTS
 
         def pick(choices: Sequence[str]) -> str:
             return next((choice for choice in choices if choice.endswith(last)), choices[0])
 
-        for kind in OF_A_DOMAIN if domain else FIRST:
+        for kind in kinds:
             wish = CREATIONS[kind](self.standing, pick)
             if kind == "solution" and self.chance.random() < 0.3:
                 wish = replace(wish, request={**wish.request, **HPO})

@@ -33,6 +33,9 @@ class LastItemScorer:
     def history(self, user_id: str) -> list[Past]:
         return self._histories.get(user_id, [])
 
+    def stored_history(self, user_id: str) -> list[Past]:
+        return self.history(user_id)
+
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         shares = np.full(len(self.item_ids), 1 / len(self.item_ids), np.float32)
         if query.history and query.history[-1].item_id in self.item_ids:
