@@ -14,7 +14,7 @@ from shared.recipes.hrnn import config
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.serving import block_reading, state_cache
 from shared.recipes.scoring_api import ExplainedScores, Past, Query, SoughtItems
-from tests.recipes.test_hrnn_scoring import NOW, data, written
+from tests.recipes.scorers import NOW, make_data, write_model
 
 FORMS = [("linear", True), ("gru", True), ("linear", False)]
 
@@ -22,7 +22,7 @@ FORMS = [("linear", True), ("gru", True), ("linear", False)]
 @pytest.fixture(scope="module", params=FORMS, ids=["linear", "gru", "linear, each item once"])
 def scorer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     cell, repeats = request.param
-    return Scorer.load(written(tmp_path_factory.mktemp("model"), data(repeats=repeats), cell))
+    return Scorer.load(write_model(tmp_path_factory.mktemp("model"), make_data(repeats=repeats), cell))
 
 
 def score_together(scorer: Scorer, queries: list[Query]) -> list[ExplainedScores]:

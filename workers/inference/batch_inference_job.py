@@ -75,7 +75,9 @@ class InferenceAnswerer:
             check_query(members, recipe)
         except LineError as error:
             return error
-        trained = self._model.get_history(members.get("userId") or "") if recipe.serving.reads_live_events else ()
+        trained = (
+            self._model.get_stored_history(members.get("userId") or "") if recipe.serving.reads_live_events else ()
+        )
         query = pipeline.build_query(
             recipe, members, self._config, now=self._job.record.created, history=trained, seed=self._seed_line(line)
         )
