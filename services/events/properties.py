@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from shared.aws.errors import InvalidInput
-from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_STRING_CHARACTERS
-from shared.data.schemas import Field, normalize_name
+from shared.data.csv.csv_rules import MAX_STRING_CHARACTERS
+from shared.data.schemas import LATEST_TIMESTAMP, Field, normalize_name
 
 _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 

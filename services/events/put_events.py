@@ -13,8 +13,8 @@ import orjson
 from services.events import attribution, events_without_items, targets
 from services.events.properties import convert_properties, convert_value, parse_properties
 from shared.aws.errors import InvalidInput
-from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
-from shared.data.schemas import DatasetSchema, Field, normalize_name
+from shared.data.csv.csv_rules import MAX_ID_CHARACTERS
+from shared.data.schemas import LATEST_TIMESTAMP, DatasetSchema, Field, normalize_name
 from shared.http.app import Call
 from shared.resources import ResourceReader
 from shared.store import Interaction, Store

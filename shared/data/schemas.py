@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+LATEST_TIMESTAMP = 100_000_000_000  # seconds: the year 5138; today in milliseconds is 17 times as much
 NUMBERS = ("long", "int", "float", "double")
 TYPES = ("string", *NUMBERS, "boolean")
 MAX_CHARACTERS = 20_000  # of the schema's text

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from services.api import page_tokens
 from services.api.context import ApiContext
 from shared.aws.errors import InvalidInput
-from shared.data.csv.csv_rules import LATEST_TIMESTAMP
+from shared.data.schemas import LATEST_TIMESTAMP
 from shared.http.app import Call
 from shared.resources.metric_attribution.metrics import add_sum, find_bucket, parse_expression
 from shared.resources.metric_attribution.rates import compute_interval

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from shared.data.csv.csv_sql import quote_identifier, quote_literal
-from shared.data.schemas import Field
+from shared.data.schemas import LATEST_TIMESTAMP, Field
 
 MAX_ID_CHARACTERS = 256
 MAX_STRING_CHARACTERS = 1000  # categorical values, impressions and plain strings
 MAX_TEXT_CHARACTERS = 20_000  # of a textual field; longer texts are cut
 MAX_CHINESE_OR_JAPANESE_CHARACTERS = 7_000  # of a text in Chinese or Japanese
-LATEST_TIMESTAMP = 100_000_000_000  # seconds: the year 5138; today in milliseconds is 17 times as much
 
 # AWS does not say when a text counts as Chinese or Japanese: here, when half of its characters are.
 _CHINESE_OR_JAPANESE = r"\p{Han}\p{Hiragana}\p{Katakana}"
