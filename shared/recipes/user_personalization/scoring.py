@@ -53,9 +53,12 @@ class Scorer(scoring.Scorer):
         exploration = self._get_exploration(query)
         relevance_I, rough = relevance
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
-        rng = self.rng if query.seed is None else np.random.default_rng(query.seed)
+        rng = self._get_rng(query)
         scores_I = own_I if exploration is None else self.novelty.explore_scores(own_I, exploration, rng)
         return ExplainedScores(scores_I, own_I, popular=relevance_I is None, approximate=rough)
+
+    def _get_rng(self, query: Query) -> np.random.Generator:
+        return self.rng if query.seed is None else np.random.default_rng(query.seed)
 
     def _get_exploration(self, query: Query) -> Exploration | None:
         return AUTOMATIC if self.recipe == SECOND.name else query.exploration
@@ -89,20 +92,25 @@ class Scorer(scoring.Scorer):
             if own is None or not least:
                 yield CandidateItems(None, self.explained(query))
                 continue
-            raised = self._raise_new_items(known, new, least, exploration)
+            raised = self._raise_new_items(known, new, least, exploration, self._get_rng(query))
             margin = 0.0 if known.rough is None else 2 * known.rough.greatest_bound
             places, explained = raised.join_candidates(own, known.query.masks, count, margin)
             yield CandidateItems(places, explained._replace(approximate=known.select_bounds(places)))
 
     def _raise_new_items(
-        self, known: BlockScores, new: npt.NDArray[np.int64], least: float, exploration: Exploration
+        self,
+        known: BlockScores,
+        new: npt.NDArray[np.int64],
+        least: float,
+        exploration: Exploration,
+        rng: np.random.Generator,
     ) -> RaisedItems:
         p_N = known.compute_probabilities(known.found.apart)
         had, places = known.query.had, new.searchsorted(known.query.had)
         again = places < len(new)
         again[again] = new[places[again]] == had[again]
         p_N[places[again]] = known.had[again]
-        return RaisedItems(new, p_N, self.novelty.raise_new(new, p_N, least, exploration, self.rng))
+        return RaisedItems(new, p_N, self.novelty.raise_new(new, p_N, least, exploration, rng))
 
     def count_block_bytes(self, query: Query) -> int:
         """``shared.recipes.scoring_api.BlockScorer.count_block_bytes``."""

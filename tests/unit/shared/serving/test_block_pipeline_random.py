@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,15 @@ def test_a_block_has_the_lists_of_its_queries(
     expected = [recommend_items(model, *each, wanted) for each in zip(queries, selections, strict=True)]
     seed_rngs(model, monkeypatch)
     check_same_lists(recommend_block(model, queries, selections, wanted), expected)
+
+
+def test_a_seed_decides_the_exploration_wherever_its_query_stands(model: LoadedModel) -> None:
+    rng = np.random.default_rng(3)
+    queries = [replace(draw_query(rng, model), seed=number) for number in range(20)]
+    selections = [GivenSelection(None, None, None, excludes_known=False) for _ in queries]
+    alone = [recommend_items(model, *each, 25) for each in zip(queries, selections, strict=True)]
+    check_same_lists(recommend_block(model, queries, selections, 25), alone)
+    check_same_lists(recommend_block(model, queries[::-1], selections, 25)[::-1], alone)
 
 
 def test_a_block_has_the_rankings_of_its_queries(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
