@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import redis
 
 from tests.conftest import System, until
@@ -13,6 +15,8 @@ from tests.operations.conftest import ROLE, SMALL, Maker, column, recommended
 #: An id that is part of no other text.
 USER = "unmistakable-7f3a91"
 SESSION = "session-of-7f3a91"
+#: Both contain it.
+WORD = b"7f3a91"
 
 
 def deleted(make: Maker, group: str, location: str) -> dict[str, Any]:
@@ -30,23 +34,40 @@ def deleted(make: Maker, group: str, location: str) -> dict[str, Any]:
 
 def find_traces(system: System) -> Iterator[str]:
     """The files of the data folder and the keys of Redis that hold the id; the clients' own buckets aside."""
-    words = (b"7f3a91", USER.encode())
     for path in system.folder.rglob("*"):
         if path.is_file() and path.relative_to(system.folder).parts[0] != "s3":
             try:
-                content = path.read_bytes()
-            except FileNotFoundError:
+                if WORD in path.read_bytes() or (path.suffix == ".parquet" and WORD in read_rows(path)):
+                    yield str(path)
+            except (FileNotFoundError, duckdb.IOException):
                 continue
-            if any(word in content for word in words):
-                yield str(path)
     conf = dict(
         line.split(" ", 1) for line in (system.folder / "redis" / "redis.conf").read_text().splitlines() if " " in line
     )
     client = redis.Redis(port=int(conf["port"]), password=conf["requirepass"])
     for key in client.scan_iter(count=1000):
-        content = client.dump(key) or b""
-        if any(word in key or word in content for word in words):
+        if WORD in key or WORD in read_value(client, key):
             yield key.decode()
+
+
+def read_rows(path: Path) -> bytes:
+    """The rows of a Parquet file, whose pages are compressed."""
+    with duckdb.connect() as database:
+        return repr(database.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()).encode()
+
+
+def read_value(client: redis.Redis, key: bytes) -> bytes:
+    """The value of a key, as commands return it: DUMP compresses long ones."""
+    readers: Mapping[bytes, Callable[[], Any]] = {
+        b"string": lambda: client.get(key),
+        b"hash": lambda: client.hgetall(key),
+        b"list": lambda: client.lrange(key, 0, -1),
+        b"set": lambda: client.smembers(key),
+        b"zset": lambda: client.zrange(key, 0, -1, withscores=True),
+        b"stream": lambda: client.xrange(key),
+        b"none": lambda: b"",
+    }
+    return repr(readers[client.type(key)]()).encode()
 
 
 def test_a_deleted_user_is_unknown_and_leaves_no_trace(system: System, make: Maker, personalize: Any) -> None:
@@ -79,7 +100,9 @@ def test_a_deleted_user_is_unknown_and_leaves_no_trace(system: System, make: Mak
     assert "i1" not in recommended(system, campaign, USER, filterArn=filter_arn)
     assert recommended(system, campaign, USER) != recommended(system, campaign, "stranger")
     before = recommended(system, campaign, "u1")
-    assert list(find_traces(system))
+    traces = list(find_traces(system))
+    assert any(trace.endswith("rows.parquet") for trace in traces)
+    assert any(":recent:" in trace or "stream:" in trace for trace in traces)
 
     named = make.file("USER_ID", [(USER,), ("stranger",)])
     job = deleted(make, group, named.rpartition("/")[0] + "/")

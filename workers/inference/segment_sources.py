@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from shared.data import schemas, streamed_records
+from shared.data import live_events, schemas, streamed_records
 from shared.data.arrays.histories import DataRefused
 from shared.data.duckdb_session import DuckDBSession
 from shared.data.training.event_tables import EventParameters, EventSelection
@@ -98,8 +98,12 @@ class SegmentSources:
         if declared is None:
             return []
         schema = schemas.parse_schema(declared["schema"], domain=declared.get("domain"))
-        sent = self._job.store.iter_interactions(self._dataset)
-        file = streamed_records.write_events(sent, schema, self._folder / "live.parquet", self._job.check_stop)
+        job = self._job
+        sent = live_events.iter_live_events(job.store, job.artifacts, self._dataset, job.check_stop)
+        try:
+            file = streamed_records.write_events(sent, schema, self._folder / "live.parquet", job.check_stop)
+        except ArtifactDamaged as error:
+            raise WorkFailed(f"{error} Restore the backup of the data folder.") from error
         return [file] if file else []
 
     def _open_import(self, job: Record) -> Path:

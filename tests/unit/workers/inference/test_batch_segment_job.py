@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.data.live_files import LiveFileWriter
 from shared.jobs.entrypoint import WorkFailed, WorkStopped
 from shared.serving import segment_scores
 from tests.unit.services.runtime_world import PREFIX, event
@@ -72,6 +73,17 @@ def test_the_probabilities_of_all_items_with_the_attributes_count(world: Segment
 
 def test_live_events_after_the_training_count_and_bring_new_users(world: SegmentWorld) -> None:
     world.runtime.sent(event("y", 10, user="cat"), event("y", 11, user="new"), event(None, 12, user="nothing"))
+    assert world.answer({"itemId": "y"}) == [["bob", "cat", "new", "ann"]]
+
+
+def test_live_events_that_have_moved_to_files_count_too(world: SegmentWorld) -> None:
+    world.runtime.sent(event("y", 10, user="cat"))
+    job = world.job()
+    with LiveFileWriter(
+        job.store, job.artifacts, f"{PREFIX}:dataset/g/INTERACTIONS", memory_mb=256, on_step=lambda: None
+    ) as writer:
+        assert writer.compact_stream() is not None
+    world.runtime.sent(event("y", 11, user="new"))
     assert world.answer({"itemId": "y"}) == [["bob", "cat", "new", "ann"]]
 
 
