@@ -79,4 +79,5 @@ def test_a_life_is_decided_by_its_seed() -> None:
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_fault_of_our_own_making_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     PLANTED[name](monkeypatch)
-    assert any(lived(seed).world.broken for seed in range(SEEDS))
+    # The rarest needs an attribution whose events are summed by two status processes at once.
+    assert any(lived(seed).world.broken for seed in range(3 * SEEDS))
