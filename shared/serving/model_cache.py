@@ -15,7 +15,7 @@ import numpy.typing as npt
 import structlog
 
 from shared import recipes
-from shared.data.arrays.id_index import ExtendedIdIndex, IdIndex
+from shared.data.arrays.id_index import SortedIds
 from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import (
@@ -71,7 +71,7 @@ class LoadedModel:
         self.interactions = datasets[recipe.interactions]
         self.item_ids = item_ids = scorer.item_ids
         #: Returns the id of the item at a place in ``item_ids``.
-        self.get_item_id = item_ids.get_id if isinstance(item_ids, IdIndex | ExtendedIdIndex) else item_ids.__getitem__
+        self.get_item_id = item_ids.get_id if isinstance(item_ids, SortedIds) else item_ids.__getitem__
         #: Returns the user's events as trained on, not to be changed: the same list at each request, so that a scorer
         #: recognises a history that it has read before.
         self.get_history = lru_cache(MOST_HISTORIES)(scorer.history)
@@ -164,7 +164,7 @@ class LoadedModel:
 
 def find_place(item_ids: Sequence[str], item_id: str) -> int | None:
     """Return the place of an item among the sorted ids; None for an unknown item."""
-    if isinstance(item_ids, IdIndex | ExtendedIdIndex):
+    if isinstance(item_ids, SortedIds):
         return item_ids.find(item_id)
     place = bisect_left(item_ids, item_id)
     return place if place < len(item_ids) and item_ids[place] == item_id else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +29,7 @@ class _LiveState:
     cut: str = START
 
 
-class MemoryLiveFiles:
+class MemoryLiveFiles(ABC):
     """Implements ``shared.store.live_files.LiveFiles`` and reads recent events, for a class with these members."""
 
     _lock: threading.RLock
@@ -37,8 +38,9 @@ class MemoryLiveFiles:
     _recent: dict[tuple[int, str, str], list[Interaction]]
     _seen: dict[tuple[int, str, str], tuple[float, SeenItems]]
 
+    @abstractmethod
     def _notify_subscribers(self, *keys: str) -> None:
-        raise NotImplementedError
+        """Tell the caches of other processes that these keys have changed."""
 
     def __init__(self) -> None:
         self._live: dict[str, _LiveState] = defaultdict(_LiveState)

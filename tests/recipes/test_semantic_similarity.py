@@ -1,10 +1,8 @@
-"""Semantic-Similarity: vectors from texts, their ranking, items that come later, and sentence encoders."""
+"""Semantic-Similarity: vectors from texts, their ranking and items that come later."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,69 +11,17 @@ import numpy as np
 import pytest
 
 from shared.data.arrays.histories import DataRefused
-from shared.data.arrays.item_texts import ItemTexts, TextColumn
-from shared.data.training.training_data import TrainingData
-from shared.recipes import RECIPES
+from shared.data.arrays.item_texts import ItemTexts
 from shared.recipes.distribution import NEVER
-from shared.recipes.hrnn.serving import int8_products as protobuf
 from shared.recipes.scoring_api import ArtifactError, NewItem, Query, RankingInfluence
 from shared.recipes.semantic_similarity import lexical, training
 from shared.recipes.semantic_similarity.ranking import compute_freshness, compute_popularity
 from shared.recipes.semantic_similarity.scoring import Scorer
-from shared.recipes.semantic_similarity.sentence_encoder import SentenceVectorizer, find_encoder_files
 from shared.recipes.semantic_similarity.sparse import SparseRows, compute_right_singular_vectors
 from shared.recipes.semantic_similarity.text_features import hash_ngrams, split_words
 from shared.recipes.training_api import TrainingStopped
+from tests.recipes.books import BOOKS, COLUMNS, SEMANTIC, SUBJECTS, books, find_related, make_texts, subject
 from tests.recipes.runs import train
-from tests.recipes.synthetic import histories_of
-
-SEMANTIC = RECIPES["aws-semantic-similarity"]
-COLUMNS = (
-    TextColumn(name="NAME", kind="name"),
-    TextColumn(name="PLOT", kind="text"),
-    TextColumn(name="GENRES", kind="attribute"),
-)
-SUBJECTS = 6
-BOOKS = 30
-DAY = 86_400
-
-
-def make_texts(seed: int = 0) -> list[list[str]]:
-    """Books of SUBJECTS subjects, in turn: each subject has 30 words of its own, and all share 300 others."""
-    rng = np.random.default_rng(seed)
-    letters = np.array(list("abcdefghijklmnoprstuvwyz"))
-    words = ["".join(rng.choice(letters, 7)) for _ in range(30 * SUBJECTS + 300)]
-    rows = []
-    for book in range(BOOKS * SUBJECTS):
-        own = words[30 * (book % SUBJECTS) : 30 * (book % SUBJECTS) + 30]
-        told = [*rng.choice(own, 15), *rng.choice(words[30 * SUBJECTS :], 10)]
-        rows.append([f"Book {book}", " ".join(rng.permutation(told)), "Paper|Book"])
-    return rows
-
-
-def books(rows: Sequence[Sequence[str]] | None = None, *, taken: bool = True) -> TrainingData:
-    """Each book is a day newer than the one before it; the first books are the most popular ones."""
-    rows = make_texts() if rows is None else rows
-    names = tuple(f"b{book:03}" for book in range(len(rows)))
-    sequences = {
-        f"u{user:02}": [(names[book], 1_000_000 + book) for book in range(min(user + 2, len(rows)))]
-        for user in range(40 if taken else 0)
-    }
-    return dataclasses.replace(
-        TrainingData(histories=histories_of(sequences, unseen=names)),
-        item_texts=ItemTexts(COLUMNS, [list(cells) for cells in zip(*rows, strict=True)]),
-        item_created=np.arange(len(rows)) * DAY,
-    )
-
-
-def find_related(scorer: Scorer, item: str, count: int = 10, **query: Any) -> list[str]:
-    scores = scorer.scores(Query(now=0.0, item_id=item, **query))
-    assert scores[scores >= 0].sum() == pytest.approx(1.0, abs=1e-4)
-    return [scorer.item_ids[place] for place in np.argsort(-scores, kind="stable")[:count].tolist()]
-
-
-def subject(book: str) -> int:
-    return int(book[1:]) % SUBJECTS
 
 
 @pytest.fixture(scope="module")
@@ -328,91 +274,3 @@ def test_an_artifact_that_lacks_a_file_is_refused(tmp_path: Path, name: str) -> 
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match="incomplete"):
         Scorer.load(folder)
-
-
-# Sentence encoders
-
-VOCABULARY = ("sea", "boat", "pan", "oven")
-
-
-class Tokenizer:
-    """The part of ``tokenizers.Tokenizer`` that is used, with a word for each token."""
-
-    @classmethod
-    def from_file(cls, path: str) -> Tokenizer:
-        assert Path(path).read_text() == "{}"
-        return cls()
-
-    def enable_truncation(self, most: int) -> None:
-        self.most = most
-
-    def no_padding(self) -> None:
-        pass
-
-    def encode(self, text: str) -> Any:
-        ids = [VOCABULARY.index(word) if word in VOCABULARY else 4 for word in text.split()][: self.most]
-        return types.SimpleNamespace(ids=ids, attention_mask=[1] * len(ids), type_ids=[0] * len(ids))
-
-
-def write_encoder(folder: Path) -> Path:
-    """A model that looks up the vectors of its tokens: boats are near the sea, and ovens near pans."""
-    table = np.array([[1, 0.1, 0], [1, 0, 0], [0, 1, 0], [0.1, 1, 0], [0, 0, 1]], np.float32)
-    encode = protobuf._encode_message
-    text, number = protobuf._encode_text, protobuf._encode_number
-    node = text(1, "table") + text(1, "input_ids") + text(2, "tokens") + text(4, "Gather")
-    dims = encode(1, text(2, "B")) + encode(1, text(2, "T"))
-    ids = text(1, "input_ids") + encode(2, encode(1, number(1, 7) + encode(2, dims)))
-    tokens = text(1, "tokens") + encode(2, encode(1, number(1, 1)))
-    graph = (
-        encode(1, node)
-        + text(2, "encoder")
-        + encode(5, protobuf._encode_tensor("table", 1, table))
-        + encode(11, ids)
-        + encode(12, tokens)
-    )
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(
-        number(1, protobuf._IR_VERSION) + encode(7, graph) + encode(8, text(1, "") + number(2, protobuf._OPSET))
-    )
-    (folder / "tokenizer.json").write_text("{}")
-    return folder
-
-
-@pytest.fixture
-def tokenizers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", types.SimpleNamespace(Tokenizer=Tokenizer))
-
-
-@pytest.mark.usefixtures("tokenizers")
-def test_a_folder_with_a_sentence_encoder_is_used_and_kept_in_the_artifact(tmp_path: Path) -> None:
-    rows = [["sea", "", ""], ["oven", "", ""], ["", "boat boat", ""], ["pan", "", ""], ["", "", ""]]
-    encoder = write_encoder(tmp_path / "encoder")
-    _, artifact = train(tmp_path, books(rows, taken=False), SEMANTIC, sentence_encoder=str(encoder))
-    (encoder / "model.onnx").unlink()
-    scorer = Scorer.load(artifact)
-    assert find_related(scorer, "b000", 1) == ["b002"]
-    assert find_related(scorer, "b003", 1) == ["b001"]
-    updated = scorer.with_items([NewItem("b9", {"PLOT": "sea boat"}, at=0.0)])
-    assert set(find_related(updated, "b9", 2)) == {"b000", "b002"}
-
-
-@pytest.mark.usefixtures("tokenizers")
-def test_a_damaged_sentence_encoder_is_refused(tmp_path: Path) -> None:
-    encoder = write_encoder(tmp_path / "encoder")
-    (encoder / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(DataRefused, match="no sentence encoder that can be used"):
-        train(tmp_path, books(), SEMANTIC, sentence_encoder=str(encoder))
-
-
-def test_a_missing_folder_package_or_extra_is_refused_with_advice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(DataRefused, match=r"no folder with model\.onnx"):
-        find_encoder_files(str(tmp_path))
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(DataRefused, match=r"install foretaste\[sentence\]"):
-        find_encoder_files("all-MiniLM-L6-v2")
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    encoder = write_encoder(tmp_path / "encoder")
-    with pytest.raises(DataRefused, match=r"install foretaste\[sentence\]"):
-        SentenceVectorizer(COLUMNS, *find_encoder_files(str(encoder)))

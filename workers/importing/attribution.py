@@ -38,7 +38,8 @@ from shared.serving.event_sources import EventSources
 from shared.serving.recommendation_ids import DIGEST_PATTERN
 from shared.serving.snapshots import SnapshotCache, SnapshotUnreadable
 from shared.storage.artifacts import Artifacts
-from shared.storage.buckets import BucketError, Buckets
+from shared.storage.bucket_locations import BucketError
+from shared.storage.buckets import Buckets
 from shared.store import Record, Store
 from shared.store.attributions import BUCKET_SECONDS, Sum, SumKey
 

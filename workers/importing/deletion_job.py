@@ -36,7 +36,8 @@ from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import DeleteUsers
 from shared.storage.artifacts import ArtifactDamaged, Artifacts, replace_file
-from shared.storage.buckets import BucketError, open_buckets
+from shared.storage.bucket_locations import BucketError
+from shared.storage.buckets import open_buckets
 from shared.store import Record, Store
 from shared.store.redis import RedisStore
 from shared.store.user_removal import LogNotRewritten

@@ -29,7 +29,8 @@ from shared.resources.dataset_import_job import ROWS, iter_current_jobs
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import ExportDataset
 from shared.storage.artifacts import ArtifactDamaged, Artifacts, replace_file
-from shared.storage.buckets import BucketError, Buckets, open_buckets
+from shared.storage.bucket_locations import BucketError
+from shared.storage.buckets import Buckets, open_buckets
 from shared.store import Record, Store
 from shared.store.redis import RedisStore
 

@@ -20,7 +20,8 @@ from shared.resources.dataset_import_job import FULL, ROWS
 from shared.settings import Settings
 from shared.state.messages import ImportDataset
 from shared.storage.artifacts import Artifacts
-from shared.storage.buckets import BucketError, open_buckets
+from shared.storage.bucket_locations import BucketError
+from shared.storage.buckets import open_buckets
 from shared.store import Record
 from shared.store.redis import RedisStore
 from workers.importing.attribution import ImportSummer, find_attribution

@@ -19,7 +19,8 @@ from shared.data.csv.csv_sql import quote_literal, select_all_cells_sql
 from shared.data.duckdb_session import DuckDBSession
 from shared.jobs.entrypoint import WorkFailed
 from shared.storage.artifacts import sync_to_disk
-from shared.storage.buckets import CSV_TREE, Buckets
+from shared.storage.bucket_locations import CSV_TREE
+from shared.storage.buckets import Buckets
 
 _IDS_AT_ONCE = 2**14
 _COLUMN = "USER_ID"

@@ -23,7 +23,8 @@ from shared.resources import ResourceReader
 from shared.resources.locations import INVALID_DATA, INVALID_INPUT, INVALID_OUTPUT
 from shared.settings import Settings
 from shared.storage.artifacts import Artifacts
-from shared.storage.buckets import JSON_LINES_FILES, BucketError, open_buckets
+from shared.storage.bucket_locations import JSON_LINES_FILES, BucketError
+from shared.storage.buckets import open_buckets
 from shared.store import Record, Store
 from shared.store.redis import RedisStore
 from workers.inference.help_requests import HelpRequests

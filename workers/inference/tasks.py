@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.aws.arns import parse_noun
 from shared.jobs.celery_app import register_handler
-from shared.jobs.helper import run_helper
+from shared.jobs.helper_runner import run_helper
 from shared.jobs.runner import run_leased
 from shared.jobs.worker_process import get_current_process
 from shared.state.messages import HelpBatchJob, RunBatchInference, RunBatchSegment

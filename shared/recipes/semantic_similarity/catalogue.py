@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.id_index import ExtendedIdIndex, IdIndex
+from shared.data.arrays.id_index import ExtendedIdIndex, IdIndex, SortedIds
 from shared.data.arrays.npy_files import map_npy
 from shared.recipes.semantic_similarity.documents import Cells
 from shared.recipes.semantic_similarity.ranking import compute_freshness, compute_popularity
@@ -127,7 +127,7 @@ class Catalogue:
         return (np.array([p for p, _ in pairs], np.int64), np.array([t for _, t in pairs], np.int64))
 
     @cached_property
-    def item_ids(self) -> IdIndex | ExtendedIdIndex:
+    def item_ids(self) -> SortedIds:
         """All ids, sorted by code point."""
         new = [self.updated.ids[place] for place in self._new_places]
         return ExtendedIdIndex(self.trained_ids, new) if new else self.trained_ids

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from shared.store import RECENT_LIMIT, SEEN_LIMIT, Interaction, Store
-from tests.live import collect_seen, list_recent
+from tests.stored_events import collect_seen, list_recent
 
 
 def event(item: str, user: str = "u", at: float = 1.0, event_id: str | None = None) -> Interaction:

@@ -13,7 +13,7 @@ import redis
 from shared.store import Interaction, Record, Store
 from shared.store.cached_store import FAMILIES, CachedStore
 from shared.store.redis import PROMPT, RedisStore
-from tests.live import list_recent
+from tests.stored_events import list_recent
 
 ARN = "arn:aws:personalize:r:a:campaign/c"
 

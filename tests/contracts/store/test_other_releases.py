@@ -17,7 +17,7 @@ from shared.state.lifecycle import ACTIVE, CREATE_PENDING
 from shared.state.messages import Progressed, Provision
 from shared.store import Interaction, PutRecord, Record, UnreadableRecord, Update
 from shared.store.redis import PREFIX, RedisStore
-from tests.live import list_recent
+from tests.stored_events import list_recent
 
 ARN = "arn:aws:personalize:r:a:solution/a"
 OTHER = "arn:aws:personalize:r:a:solution/b"

@@ -15,7 +15,7 @@ from shared.store import Interaction, NoSpace, PutRecord, Record
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import RedisProbe
 from tests.conftest import until
-from tests.live import list_recent
+from tests.stored_events import list_recent
 
 RECORD = Record(arn="arn:a", kind="solution", status=CREATE_PENDING, created=1.0, updated=1.0)
 EVENT = Interaction(user_id="u", session_id="s", item_id="i", event_type="e", event_value=None, sent_at=1.0)

@@ -17,7 +17,7 @@ from shared.resources.metric_attribution.metrics import UNDEFINED
 from shared.serving.recommendation_ids import create_recommendation_id
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS
-from shared.storage.buckets import FolderBuckets
+from shared.storage.folder_buckets import FolderBuckets
 from tests.unit.services.attribution_world import ARN, CAMPAIGN, NOW, PREFIX, AttributionWorld, metric
 from tests.unit.shared.data import parquet_files
 from workers.importing.attribution import ImportSummer, find_attribution

@@ -109,7 +109,7 @@ def test_no_module_needs_proc() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/proc")
     ]
     # The one that opens files by their descriptors, where it finds them there, and copies them where not.
-    assert found == ["shared/storage/buckets.py"]
+    assert found == ["shared/storage/folder_buckets.py"]
 
 
 def test_every_child_is_started_where_no_stranger_is_taken_for_ours() -> None:

@@ -19,7 +19,7 @@ from shared.observability import metrics
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.store import Interaction, PutRecord
-from tests.live import list_recent
+from tests.stored_events import list_recent
 from tests.unit.services.groups import FIELDS, Group
 
 PUTS = {"Items": ("PutItems", "items", "itemId"), "Users": ("PutUsers", "users", "userId"),

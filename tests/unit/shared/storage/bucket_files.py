@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.buckets import CSV_FILES, BucketError, Buckets, FileSelection
+from shared.storage.bucket_locations import CSV_FILES, BucketError, FileSelection
+from shared.storage.buckets import Buckets
 
 INVALID = "Invalid Data location."
 FORBIDDEN = "Insufficient privileges for accessing data in Amazon S3."

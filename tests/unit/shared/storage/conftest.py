@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.buckets import FolderBuckets
+from shared.storage.folder_buckets import FolderBuckets
 
 
 @pytest.fixture

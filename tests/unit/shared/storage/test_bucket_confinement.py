@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from shared.storage.buckets import BucketError, FolderBuckets
+from shared.storage.bucket_locations import BucketError
+from shared.storage.folder_buckets import FolderBuckets
 from tests.unit.shared.storage.bucket_files import INVALID, fetched, refusal
 
 CLIMBING = [
@@ -142,7 +143,7 @@ def test_what_takes_the_place_of_an_opened_file_is_not_read(
     buckets: FolderBuckets, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, linux: bool
 ) -> None:
     if not linux:
-        monkeypatch.setattr("shared.storage.buckets._DESCRIPTORS", tmp_path / "nothing")
+        monkeypatch.setattr("shared.storage.folder_buckets._DESCRIPTORS", tmp_path / "nothing")
     place = root / "films" / "interactions.csv"
     with buckets.fetch_files("s3://films/interactions.csv", tmp_path / "into") as [file]:
         place.unlink()

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from shared.settings import Settings, SettingsError
-from shared.storage.buckets import CSV_TREE, JSON_LINES_FILES, BucketError, FolderBuckets, S3Buckets, open_buckets
+from shared.storage.bucket_locations import CSV_TREE, JSON_LINES_FILES, BucketError
+from shared.storage.buckets import open_buckets
+from shared.storage.folder_buckets import FolderBuckets
+from shared.storage.s3_buckets import S3Buckets
 from tests.unit.shared.storage.bucket_files import FORBIDDEN, INVALID, fetched, refusal
 
 
@@ -149,6 +152,11 @@ def test_writing_replaces_a_file_whole_and_makes_its_folders(buckets: FolderBuck
 def test_writing_needs_the_name_of_a_file(buckets: FolderBuckets, root: Path, location: str) -> None:
     with pytest.raises(BucketError, match="names no file"):
         buckets.write_file(location, root / "loose.csv")
+
+
+def test_writing_below_a_file_is_refused_as_reading_is(buckets: FolderBuckets, root: Path) -> None:
+    with pytest.raises(BucketError, match="goes through a file as if it were a folder"):
+        buckets.write_file("s3://films/interactions.csv/x.csv", root / "loose.csv")
 
 
 def test_a_mounted_bucket_is_never_written(root: Path, tmp_path: Path) -> None:

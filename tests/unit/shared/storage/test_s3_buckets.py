@@ -11,7 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from shared.storage.buckets import CSV_TREE, BucketError, S3Buckets
+from shared.storage.bucket_locations import CSV_TREE, BucketError
+from shared.storage.s3_buckets import S3Buckets
 from tests.unit.shared.storage.bucket_files import FORBIDDEN, INVALID, fetched, refusal
 
 

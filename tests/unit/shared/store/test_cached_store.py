@@ -23,7 +23,7 @@ from shared.store import Interaction, Invalidations, Record, Store, cached_store
 from shared.store.cached_store import UNREACHABLE, CachedStore
 from shared.store.memory import MemoryStore
 from shared.store.redis import PROMPT, RedisStore
-from tests.live import list_recent
+from tests.stored_events import list_recent
 from tests.unit.services.runtime_world import PREFIX, Runtime, dataset, event
 
 HRNN, POPULAR, TOP_PICKS = (RECIPES[f"aws-{name}"] for name in ("hrnn", "popularity-count", "vod-top-picks"))

@@ -254,7 +254,7 @@ def test_a_full_disk_fails_with_a_reason_and_leaves_no_half_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     world.give("users.json", {"userId": "u"})
-    monkeypatch.setattr("shared.storage.buckets._copy_atomically", write)
+    monkeypatch.setattr("shared.storage.folder_buckets._copy_atomically", write)
     with pytest.raises(WorkFailed, match=r"Invalid S3 output path\. .*No space left on device"):
         world.run(UP)
     assert list((world.bucket / "out").iterdir()) == []

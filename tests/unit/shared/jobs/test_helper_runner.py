@@ -12,7 +12,7 @@ import pytest
 import structlog.testing
 
 from shared.jobs import runner
-from shared.jobs.helper import run_helper
+from shared.jobs.helper_runner import run_helper
 from shared.jobs.subprocess_pool import JobProcessPool
 from shared.jobs.worker_process import WorkerProcess
 from shared.settings import Settings
