@@ -201,12 +201,15 @@ class Life:
     def _build(self, _number: int) -> None:
         """One small life after the other, each taken down in the end, but for some that stay."""
         lives = [self._solution_life, self._filter_life, self._tuned_life, self._recommender_life]
+        lived: set[int] = set()
         for number in itertools.count():
-            # On a busy machine, too, each of the quick ones is lived once.
-            if self.over.is_set() and number >= QUICK:
+            # On a busy machine, too, each of the quick ones is lived to its end once.
+            if self.over.is_set() and lived >= set(range(QUICK)):
                 return
+            place = number % (len(lives) if self.rich else QUICK)
             try:
-                lives[number % (len(lives) if self.rich else QUICK)]()
+                lives[place]()
+                lived.add(place)
             except REFUSED as error:
                 # A Create of which nobody knows how it went: that life is given up, and the next one begun.
                 if isinstance(error, ClientError) and not _away(error):
